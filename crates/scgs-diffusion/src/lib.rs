@@ -1,0 +1,28 @@
+//! Inpainting: repaint the masked part of a picture.
+//!
+//! ```
+//! use image::{GrayImage, Luma, Rgb, RgbImage};
+//! use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+//! use scgs_diffusion::{BackgroundCrop, Inpainter, Request};
+//!
+//! let picture = RgbImage::from_pixel(32, 32, Rgb([200, 30, 30]));
+//! let mut mask = GrayImage::new(32, 32); // black = keep
+//! mask.put_pixel(16, 16, Luma([255])); // white = repaint
+//! let sea = RgbImage::from_pixel(64, 48, Rgb([20, 60, 180]));
+//!
+//! let fill = BackgroundCrop::new(vec![sea], 0.0)?;
+//! let mut rng = ChaCha8Rng::seed_from_u64(1);
+//! let painted = fill.inpaint(&Request { picture: &picture, mask: &mask, prompt: "" }, &mut rng)?;
+//! assert_eq!(painted.get_pixel(0, 0), &Rgb([200, 30, 30]));
+//! assert_eq!(painted.get_pixel(16, 16), &Rgb([20, 60, 180]));
+//! # Ok::<(), scgs_diffusion::InpaintError>(())
+//! ```
+//!
+//! [`BackgroundCrop`] is the classical fill: it needs no model and stays as the control that every generator has to
+//! beat.
+
+mod background_crop;
+mod inpainter;
+
+pub use background_crop::BackgroundCrop;
+pub use inpainter::{InpaintError, Inpainter, Request};
