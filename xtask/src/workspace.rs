@@ -14,9 +14,6 @@ use xshell::{Cmd, Shell, cmd};
 /// nothing more.
 pub(crate) const BINARIES: [&str; 4] = ["--release", "--workspace", "--bins", "--examples"];
 
-/// What `[env]` in `.cargo/config.toml` gives to every child of cargo, hence to this program.
-const BOOTSTRAPPED_CRATE: &str = "kmeans";
-
 /// The checkout this program works on.
 #[derive(Debug)]
 pub(crate) struct Workspace {
@@ -62,15 +59,15 @@ impl Workspace {
 
     /// `cargo <args>` as a person would call it from a terminal.
     ///
-    /// `cargo run` leaves variables behind (`CARGO_PKG_*`, `CARGO_MANIFEST_DIR`, and our `[env]` table). Build scripts
-    /// that watch one of them, as anyhow's and thiserror's watch `RUSTC_BOOTSTRAP`, would run again at every change
-    /// between `cargo build` and `cargo xtask`, and burn with them.
+    /// `cargo run` leaves `CARGO_PKG_*` and `CARGO_MANIFEST_*` of this package behind. A build script that watches one
+    /// would run again, and all that depends on it be built again, at every change between `cargo build` and
+    /// `cargo xtask`.
     pub(crate) fn cargo<'a>(&self, shell: &'a Shell, args: &[&str]) -> Cmd<'a> {
         let cargo = &self.cargo;
         let mut command = cmd!(shell, "{cargo} {args...}");
-        for (name, value) in std::env::vars_os() {
+        for (name, _) in std::env::vars_os() {
             let Some(name) = name.to_str() else { continue };
-            if left_by_cargo_run(name, value.to_str()) {
+            if left_by_cargo_run(name) {
                 command = command.env_remove(name);
             }
         }
@@ -116,10 +113,8 @@ impl Workspace {
 }
 
 /// Whether `cargo run` set this variable for us, as opposed to a person who configured cargo with it.
-fn left_by_cargo_run(name: &str, value: Option<&str>) -> bool {
-    name.starts_with("CARGO_PKG_")
-        || ["CARGO", "CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH"].contains(&name)
-        || (name == "RUSTC_BOOTSTRAP" && value == Some(BOOTSTRAPPED_CRATE))
+fn left_by_cargo_run(name: &str) -> bool {
+    name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
 }
 
 #[cfg(test)]
@@ -128,16 +123,22 @@ mod tests {
 
     #[test]
     fn only_what_cargo_run_sets_is_removed() {
-        assert!(left_by_cargo_run("CARGO_PKG_NAME", Some("xtask")));
-        assert!(left_by_cargo_run("CARGO_MANIFEST_DIR", Some("xtask")));
-        assert!(left_by_cargo_run("RUSTC_BOOTSTRAP", Some("kmeans")));
-        for (name, value) in [
-            ("CARGO_TARGET_DIR", "t"),
-            ("CARGO_HOME", "h"),
-            ("CARGO_TERM_COLOR", "never"),
-            ("RUSTC_BOOTSTRAP", "1"),
+        for name in [
+            "CARGO_PKG_NAME",
+            "CARGO_PKG_VERSION_MAJOR",
+            "CARGO_MANIFEST_DIR",
+            "CARGO_MANIFEST_PATH",
         ] {
-            assert!(!left_by_cargo_run(name, Some(value)), "{name} is a person's setting");
+            assert!(left_by_cargo_run(name), "{name} is ours");
+        }
+        for name in [
+            "CARGO_TARGET_DIR",
+            "CARGO_HOME",
+            "CARGO_TERM_COLOR",
+            "RUSTC_BOOTSTRAP",
+            "RUSTFLAGS",
+        ] {
+            assert!(!left_by_cargo_run(name), "{name} is a person's setting");
         }
     }
 }

@@ -19,6 +19,9 @@ const UNFINISHED: [(&str, &str); 6] = [
 /// time, so only the implementation of an own burn operation needs the generic.
 const BACKEND_GENERICS: &[(&str, &str)] = &[];
 
+/// What follows `B:` in a backend generic.
+const BACKEND_BOUNDS: [&str; 3] = ["Backend", "AutodiffBackend", "burn::tensor::backend::"];
+
 /// What is wrong with the Rust file at `path`.
 pub(super) fn problems(path: &str, text: &str) -> Vec<Problem> {
     let mut out = Vec::new();
@@ -57,14 +60,14 @@ pub(super) fn problems(path: &str, text: &str) -> Vec<Problem> {
 /// Whether a type parameter is bound by burn's `Backend`, as in `<B: Backend>` or `B: AutodiffBackend`.
 fn has_backend_generic(code: &str) -> bool {
     let squeezed: String = code.chars().filter(|c| !c.is_whitespace()).collect();
-    ["B:Backend", "B:AutodiffBackend", "B:burn::tensor::backend::"]
+    BACKEND_BOUNDS
         .iter()
-        .any(|bound| squeezed.contains(bound))
+        .any(|bound| squeezed.contains(&format!("B:{bound}")))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_LINES, Problem, UNFINISHED, problems};
+    use super::{BACKEND_BOUNDS, MAX_LINES, Problem, UNFINISHED, problems};
 
     const GOOD: &str = "//! What it is for.\n\n/// Never `<B: Backend>`.\nfn f(device: &Device) {}\n";
 
@@ -109,12 +112,14 @@ mod tests {
 
     #[test]
     fn backend_generics_are_found() {
-        for bad in ["fn f<B: Backend>()", "where B : AutodiffBackend"] {
-            let found = problems("a.rs", &format!("//! Generic.\n{bad}\n"));
-            assert_eq!(
-                found,
-                [Problem::at(2, "a backend generic: take a `Device` at run time instead")]
-            );
+        for bound in BACKEND_BOUNDS {
+            for bad in [format!("fn f<B: {bound}>()"), format!("where B : {bound}")] {
+                let found = problems("a.rs", &format!("//! Generic.\n{bad}\n"));
+                assert_eq!(
+                    found,
+                    [Problem::at(2, "a backend generic: take a `Device` at run time instead")]
+                );
+            }
         }
     }
 }
