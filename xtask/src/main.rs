@@ -3,11 +3,7 @@
 //! One file per command. It calls cargo and the `scgs` binary and never links burn, so that its own build takes
 //! seconds. Exit codes: 0 done, 1 a check failed, 2 bad input or something is missing; `reproduce` hands on the code
 //! of `scgs`.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a terminal program: its output is its result"
-)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a terminal program: its output is its result")]
 
 mod reproduce;
 mod results;
@@ -96,9 +92,6 @@ mod tests {
         let error = <Command as clap::Parser>::try_parse_from(["cargo xtask", "reproduce", "imagenet"])
             .expect_err("no such data set");
         assert_eq!(error.exit_code(), 2);
-        assert!(
-            error.to_string().contains("habitat, waterbirds, celeba, metashift"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("habitat, waterbirds, celeba, metashift"), "{error}");
     }
 }

@@ -72,10 +72,7 @@ pub(crate) struct Args {
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> anyhow::Result<Outcome> {
     let shell = workspace.shell()?;
     let build = [&["build"], &BINARIES[..]].concat();
-    workspace
-        .cargo(&shell, &build)
-        .run()
-        .context("`scgs` does not build; the compiler's message is above")?;
+    workspace.cargo(&shell, &build).run().context("`scgs` does not build; the compiler's message is above")?;
 
     let mut scgs = Command::new(workspace.scgs(&shell)?);
     scgs.args(scgs_arguments(args, workspace.root()));
@@ -108,11 +105,7 @@ fn scgs_arguments(args: &Args, root: &Path) -> Vec<OsString> {
 }
 
 fn value_name(value: impl ValueEnum) -> String {
-    value
-        .to_possible_value()
-        .expect("no value is hidden")
-        .get_name()
-        .to_owned()
+    value.to_possible_value().expect("no value is hidden").get_name().to_owned()
 }
 
 /// Becomes `command`, so that its exit code, its terminal and Ctrl-C are its own.
@@ -128,9 +121,8 @@ fn replace_by(mut command: Command) -> anyhow::Result<Outcome> {
 /// Runs `command` and hands on its exit code.
 #[cfg(not(unix))]
 fn replace_by(mut command: Command) -> anyhow::Result<Outcome> {
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start {}", Path::new(command.get_program()).display()))?;
+    let status =
+        command.status().with_context(|| format!("cannot start {}", Path::new(command.get_program()).display()))?;
     let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
     Ok(Outcome::Code(code))
 }
@@ -151,19 +143,13 @@ mod tests {
 
     fn arguments(line: &[&str]) -> Vec<String> {
         let line = Line::try_parse_from([&["reproduce"], line].concat()).unwrap();
-        scgs_arguments(&line.args, Path::new("root"))
-            .into_iter()
-            .map(|a| a.into_string().unwrap())
-            .collect()
+        scgs_arguments(&line.args, Path::new("root")).into_iter().map(|a| a.into_string().unwrap()).collect()
     }
 
     #[test]
     fn nothing_but_the_data_set_keeps_every_default() {
         let datasets = Path::new("root").join("datasets").display().to_string();
-        assert_eq!(
-            arguments(&["habitat"]),
-            ["run", "--dataset", "habitat", "--datasets", &datasets]
-        );
+        assert_eq!(arguments(&["habitat"]), ["run", "--dataset", "habitat", "--datasets", &datasets]);
     }
 
     #[test]

@@ -5,16 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 /// The arms that the quick profile compares.
-pub(crate) const QUICK_ARMS: [&str; 8] = [
-    "erm",
-    "duplicate",
-    "scgs-random-mask",
-    "scgs",
-    "jtt",
-    "scgs+jtt",
-    "oracle-reweight",
-    "oracle-balanced",
-];
+pub(crate) const QUICK_ARMS: [&str; 8] =
+    ["erm", "duplicate", "scgs-random-mask", "scgs", "jtt", "scgs+jtt", "oracle-reweight", "oracle-balanced"];
 
 /// The only version of the schema this check knows.
 const SCHEMA: u64 = 1;
@@ -49,9 +41,7 @@ pub(crate) fn problems(text: &str, dataset: &str, arms: &[&str]) -> Vec<String> 
     let mut first: Option<(String, Sizes)> = None;
     for (position, row) in rows.iter().enumerate() {
         let (Some(method), Some(seed)) = (row["method"].as_str(), row["seed"].as_u64()) else {
-            out.push(format!(
-                "row {position}: `method` must be a text and `seed` a whole number"
-            ));
+            out.push(format!("row {position}: `method` must be a text and `seed` a whole number"));
             continue;
         };
         let place = format!("{method}, seed {seed}");
@@ -65,9 +55,7 @@ pub(crate) fn problems(text: &str, dataset: &str, arms: &[&str]) -> Vec<String> 
         match &first {
             None => first = Some((place, sizes)),
             Some((other, expected)) if *expected != sizes => {
-                out.push(format!(
-                    "{place}: its groups differ from those of {other}; all arms are tested on one set"
-                ));
+                out.push(format!("{place}: its groups differ from those of {other}; all arms are tested on one set"));
             }
             Some(_) => {}
         }
@@ -94,9 +82,7 @@ fn check_row(row: &Value, place: &str, out: &mut Vec<String>) -> Option<Sizes> {
         let (Some(label), Some(attribute), Some(n), Some(correct)) =
             (field("label"), field("attribute"), field("n"), field("correct"))
         else {
-            out.push(format!(
-                "{place}: a group lacks one of label, attribute, n, correct as whole numbers: {group}"
-            ));
+            out.push(format!("{place}: a group lacks one of label, attribute, n, correct as whole numbers: {group}"));
             return None;
         };
         let name = format!("{place}, group ({label}, {attribute})");
@@ -114,10 +100,7 @@ fn check_row(row: &Value, place: &str, out: &mut Vec<String>) -> Option<Sizes> {
     for (name, expected) in [("plain", fraction(total_correct, total)), ("worst_group", worst)] {
         match row[name].as_f64() {
             Some(value) if (0.0..=1.0).contains(&value) && (value - expected).abs() <= TOLERANCE => {}
-            _ => out.push(format!(
-                "{place}: `{name}` is {}, the group counts say {expected}",
-                row[name]
-            )),
+            _ => out.push(format!("{place}: `{name}` is {}, the group counts say {expected}", row[name])),
         }
     }
     Some(sizes)
@@ -133,14 +116,10 @@ fn check_marks(row: &Value, method: &str, place: &str, out: &mut Vec<String>) {
                 out.push(format!("{place}: an oracle, but `sees_groups` says it sees none"));
             }
             if !oracle && training {
-                out.push(format!(
-                    "{place}: sees groups in training, but its name does not start with `oracle-`"
-                ));
+                out.push(format!("{place}: sees groups in training, but its name does not start with `oracle-`"));
             }
         }
-        _ => out.push(format!(
-            "{place}: `sees_groups` must have `training` and `selection`, true or false"
-        )),
+        _ => out.push(format!("{place}: `sees_groups` must have `training` and `selection`, true or false")),
     }
 }
 
@@ -186,14 +165,8 @@ mod tests {
     #[test]
     fn each_fault_is_named() {
         assert_eq!(after(|r| r["schema"] = json!(2)), ["`schema` is 2, expected 1"]);
-        assert_eq!(
-            after(|r| r["dataset"] = json!("celeba")),
-            ["`dataset` is \"celeba\", expected \"habitat\""]
-        );
-        assert_eq!(
-            after(|r| r["rows"][3]["method"] = json!("mine")),
-            ["no row for the arm `scgs`"]
-        );
+        assert_eq!(after(|r| r["dataset"] = json!("celeba")), ["`dataset` is \"celeba\", expected \"habitat\""]);
+        assert_eq!(after(|r| r["rows"][3]["method"] = json!("mine")), ["no row for the arm `scgs`"]);
         assert_eq!(
             after(|r| r["rows"][0]["plain"] = json!(0.855)),
             ["erm, seed 0: `plain` is 0.855, the group counts say 0.8525"]
@@ -206,10 +179,7 @@ mod tests {
             after(|r| r["rows"][0]["groups"][1]["correct"] = json!(201)),
             ["erm, seed 0, group (0, 1): 201 correct of 200"]
         );
-        assert_eq!(
-            after(|r| r["rows"][0]["groups"] = json!([])),
-            ["erm, seed 0: `groups` is missing or empty"]
-        );
+        assert_eq!(after(|r| r["rows"][0]["groups"] = json!([])), ["erm, seed 0: `groups` is missing or empty"]);
         assert_eq!(
             after(|r| r["rows"][7]["sees_groups"]["training"] = json!(false)),
             ["oracle-balanced, seed 0: an oracle, but `sees_groups` says it sees none"]

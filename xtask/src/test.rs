@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything a contributor must see green, cheapest first.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -56,10 +57,7 @@ enum Ending {
 
 impl Step {
     fn name(self) -> String {
-        self.to_possible_value()
-            .expect("no step is hidden")
-            .get_name()
-            .to_owned()
+        self.to_possible_value().expect("no step is hidden").get_name().to_owned()
     }
 
     fn is_slow(self) -> bool {
@@ -72,7 +70,11 @@ impl Step {
             Ok(Ending::Passed)
         };
         match self {
-            Self::Fmt => cargo(&["fmt", "--all", "--check"]),
+            // rustfmt's own guess paints its output in a log file too.
+            Self::Fmt => {
+                let colour = if std::io::stdout().is_terminal() { "auto" } else { "never" };
+                cargo(&["fmt", "--all", "--check", "--", "--color", colour])
+            }
             Self::Tidy => {
                 let findings = tidy::check(workspace)?;
                 for finding in &findings {
@@ -83,15 +85,7 @@ impl Step {
             }
             // Clippy and rustdoc read the same check artefacts of the dependencies: the release profile and the
             // dev-dependencies, see `BINARIES`.
-            Self::Clippy => cargo(&[
-                "clippy",
-                "--release",
-                "--workspace",
-                "--all-targets",
-                "--",
-                "-D",
-                "warnings",
-            ]),
+            Self::Clippy => cargo(&["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"]),
             Self::Doc => {
                 let args = [&["doc", "--no-deps", "--lib"], &BINARIES[..]].concat();
                 workspace.cargo(shell, &args).env("RUSTDOCFLAGS", "-D warnings").run()?;
@@ -103,23 +97,13 @@ impl Step {
             }
             Self::Tests => {
                 println!("cargo-nextest is not installed (`cargo xtask setup` does it): falling back to `cargo test`");
-                cargo(&[
-                    "test",
-                    "--release",
-                    "--workspace",
-                    "--lib",
-                    "--bins",
-                    "--tests",
-                    "--no-fail-fast",
-                ])
+                cargo(&["test", "--release", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"])
             }
             Self::Doctests => cargo(&["test", "--release", "--workspace", "--doc"]),
             Self::Deny if workspace.has_subcommand(shell, "deny") => {
                 cargo(&["deny", "check", "bans", "licenses", "sources"])
             }
-            Self::Deny => Ok(Ending::Skipped(
-                "cargo-deny is not installed (`cargo install --locked cargo-deny`)",
-            )),
+            Self::Deny => Ok(Ending::Skipped("cargo-deny is not installed (`cargo install --locked cargo-deny`)")),
             Self::Loop => two_minute_loop(workspace, shell),
         }
     }
@@ -187,35 +171,21 @@ fn two_minute_loop(workspace: &Workspace, shell: &Shell) -> anyhow::Result<Endin
     // Alone, this step must not judge an old binary; after the others this costs a second.
     workspace.cargo(shell, &[&["build"], &BINARIES[..]].concat()).run()?;
     // The process id keeps clones apart that share a target directory.
-    let runs = workspace
-        .target_dir(shell)?
-        .join(format!("xtask-loop-{}", std::process::id()));
+    let runs = workspace.target_dir(shell)?.join(format!("xtask-loop-{}", std::process::id()));
     shell.remove_path(&runs)?;
     let scgs = workspace.scgs(shell)?;
     let datasets = workspace.root().join("datasets");
     let started = Instant::now();
-    xshell::cmd!(
-        shell,
-        "{scgs} run --dataset habitat --profile quick --datasets {datasets} --runs {runs}"
-    )
-    .run()?;
+    xshell::cmd!(shell, "{scgs} run --dataset habitat --profile quick --datasets {datasets} --runs {runs}").run()?;
     let took = started.elapsed();
 
     let files = results_files(&runs)?;
-    ensure!(
-        !files.is_empty(),
-        "`scgs run` wrote no results.json below {}",
-        runs.display()
-    );
+    ensure!(!files.is_empty(), "`scgs run` wrote no results.json below {}", runs.display());
     for file in &files {
         let text = fs_err::read_to_string(file)?;
         let problems = results::problems(&text, "habitat", &results::QUICK_ARMS);
         if !problems.is_empty() {
-            bail!(
-                "{} is wrong (kept for a look):\n- {}",
-                file.display(),
-                problems.join("\n- ")
-            );
+            bail!("{} is wrong (kept for a look):\n- {}", file.display(), problems.join("\n- "));
         }
     }
     if took > LOOP_LIMIT {
@@ -259,44 +229,18 @@ mod tests {
 
     #[test]
     fn steps_run_cheapest_first() {
-        let all = [
-            "fmt", "tidy", "clippy", "doc", "build", "tests", "doctests", "deny", "loop",
-        ];
-        assert_eq!(
-            names(&Args {
-                quick: false,
-                only: vec![]
-            }),
-            all
-        );
-        assert_eq!(
-            names(&Args {
-                quick: true,
-                only: vec![]
-            }),
-            all[..6]
-        );
-        assert_eq!(
-            names(&Args {
-                quick: false,
-                only: vec![Step::Tidy, Step::Fmt]
-            }),
-            ["fmt", "tidy"]
-        );
+        let all = ["fmt", "tidy", "clippy", "doc", "build", "tests", "doctests", "deny", "loop"];
+        assert_eq!(names(&Args { quick: false, only: vec![] }), all);
+        assert_eq!(names(&Args { quick: true, only: vec![] }), all[..6]);
+        assert_eq!(names(&Args { quick: false, only: vec![Step::Tidy, Step::Fmt] }), ["fmt", "tidy"]);
     }
 
     #[test]
     fn every_ending_has_its_line() {
         let took = Duration::from_millis(12_340);
         assert_eq!(line(Step::Fmt, &Ok(Ending::Passed), took), "step fmt ... ok (12.3 s)");
-        assert_eq!(
-            line(Step::Deny, &Ok(Ending::Skipped("absent")), took),
-            "step deny ... skipped: absent"
-        );
-        assert_eq!(
-            line(Step::Doc, &Err(anyhow::anyhow!("x")), took),
-            "step doc ... FAILED (12.3 s)"
-        );
+        assert_eq!(line(Step::Deny, &Ok(Ending::Skipped("absent")), took), "step deny ... skipped: absent");
+        assert_eq!(line(Step::Doc, &Err(anyhow::anyhow!("x")), took), "step doc ... FAILED (12.3 s)");
     }
 
     #[test]

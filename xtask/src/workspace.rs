@@ -36,10 +36,7 @@ impl Workspace {
             .parent()
             .with_context(|| format!("{} has no parent folder", Path::new(&manifest_dir).display()))?;
         let cargo = std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
-        Ok(Self {
-            root: root.to_path_buf(),
-            cargo,
-        })
+        Ok(Self { root: root.to_path_buf(), cargo })
     }
 
     /// The folder of the workspace's `Cargo.toml`.
@@ -76,12 +73,7 @@ impl Workspace {
 
     /// Whether the cargo subcommand `name` (such as `nextest`) is installed.
     pub(crate) fn has_subcommand(&self, shell: &Shell, name: &str) -> bool {
-        self.cargo(shell, &[name, "--version"])
-            .quiet()
-            .ignore_stdout()
-            .ignore_stderr()
-            .run()
-            .is_ok()
+        self.cargo(shell, &[name, "--version"]).quiet().ignore_stdout().ignore_stderr().run().is_ok()
     }
 
     /// The folder into which cargo builds, wherever the environment or a configuration file puts it.
@@ -90,11 +82,7 @@ impl Workspace {
     /// When cargo cannot read the workspace.
     pub(crate) fn target_dir(&self, shell: &Shell) -> anyhow::Result<PathBuf> {
         let args = ["metadata", "--format-version", "1", "--no-deps", "--offline"];
-        let text = self
-            .cargo(shell, &args)
-            .quiet()
-            .read()
-            .context("cannot ask cargo for the target directory")?;
+        let text = self.cargo(shell, &args).quiet().read().context("cannot ask cargo for the target directory")?;
         let metadata: serde_json::Value = serde_json::from_str(&text).context("cargo metadata is not JSON")?;
         match metadata["target_directory"].as_str() {
             Some(path) => Ok(PathBuf::from(path)),
@@ -123,21 +111,10 @@ mod tests {
 
     #[test]
     fn only_what_cargo_run_sets_is_removed() {
-        for name in [
-            "CARGO_PKG_NAME",
-            "CARGO_PKG_VERSION_MAJOR",
-            "CARGO_MANIFEST_DIR",
-            "CARGO_MANIFEST_PATH",
-        ] {
+        for name in ["CARGO_PKG_NAME", "CARGO_PKG_VERSION_MAJOR", "CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH"] {
             assert!(left_by_cargo_run(name), "{name} is ours");
         }
-        for name in [
-            "CARGO_TARGET_DIR",
-            "CARGO_HOME",
-            "CARGO_TERM_COLOR",
-            "RUSTC_BOOTSTRAP",
-            "RUSTFLAGS",
-        ] {
+        for name in ["CARGO_TARGET_DIR", "CARGO_HOME", "CARGO_TERM_COLOR", "RUSTC_BOOTSTRAP", "RUSTFLAGS"] {
             assert!(!left_by_cargo_run(name), "{name} is a person's setting");
         }
     }

@@ -28,16 +28,12 @@ pub(super) fn problems(
 
 fn readme(text: &str) -> Vec<Problem> {
     let missing = COMMANDS.iter().filter(|command| !text.contains(*command));
-    missing
-        .map(|command| Problem::whole(format!("does not show `{command}`")))
-        .collect()
+    missing.map(|command| Problem::whole(format!("does not show `{command}`"))).collect()
 }
 
 fn architecture(members: &[Member], text: &str) -> Vec<Problem> {
     let missing = members.iter().filter(|member| !has_word(text, &member.folder));
-    missing
-        .map(|member| Problem::whole(format!("does not name `{}`", member.folder)))
-        .collect()
+    missing.map(|member| Problem::whole(format!("does not name `{}`", member.folder))).collect()
 }
 
 #[cfg(test)]
@@ -48,11 +44,7 @@ mod tests {
     fn found(readme: Option<&str>, architecture: &str) -> Vec<(&'static str, Vec<Problem>)> {
         let members = members(&["crates/scgs-cam/Cargo.toml".to_owned(), "xtask/Cargo.toml".to_owned()]);
         let read = |path: &str| {
-            Ok(if path == super::README {
-                readme.map(str::to_owned)
-            } else {
-                Some(architecture.to_owned())
-            })
+            Ok(if path == super::README { readme.map(str::to_owned) } else { Some(architecture.to_owned()) })
         };
         problems(&members, read).unwrap()
     }
@@ -70,10 +62,7 @@ mod tests {
             (super::README, vec![Problem::whole("does not show `cargo xtask test`")]),
             (super::ARCHITECTURE, vec![Problem::whole("does not name `scgs-cam`")]),
         ];
-        assert_eq!(
-            found(Some("cargo xtask reproduce habitat"), "xtask, scgs-cameras"),
-            expected
-        );
+        assert_eq!(found(Some("cargo xtask reproduce habitat"), "xtask, scgs-cameras"), expected);
         assert_eq!(found(None, "xtask scgs-cam")[0].1, [Problem::whole("is missing")]);
     }
 }

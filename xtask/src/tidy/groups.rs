@@ -18,21 +18,13 @@ const LIBRARIES: &str = "crates/";
 /// whatever uses attributes must be marked as an oracle wherever its numbers are shown.
 const MAY_SEE_GROUPS: &[(&str, &str)] = &[
     ("crates/scgs-data/", "defines the type and reads it from metadata.csv"),
-    (
-        "crates/scgs-debias/src/stages/evaluate.rs",
-        "accuracy per group, and the training sets of the oracle arms",
-    ),
-    (
-        "crates/scgs-debias/src/diagnostics.rs",
-        "how well error set and masks hit, for the report; no stage reads it",
-    ),
+    ("crates/scgs-debias/src/stages/evaluate.rs", "accuracy per group, and the training sets of the oracle arms"),
+    ("crates/scgs-debias/src/diagnostics.rs", "how well error set and masks hit, for the report; no stage reads it"),
 ];
 
 /// Files that may hold a data set with its groups and hand it on, but not ask for an attribute.
-const MAY_CARRY_GROUPS: &[(&str, &str)] = &[(
-    "crates/scgs-debias/src/pipeline.rs",
-    "reads the data set; stages get its index, evaluation all of it",
-)];
+const MAY_CARRY_GROUPS: &[(&str, &str)] =
+    &[("crates/scgs-debias/src/pipeline.rs", "reads the data set; stages get its index, evaluation all of it")];
 
 /// Lines that name or use the attributes in a file that may not.
 pub(super) fn problems(path: &str, text: &str) -> Vec<Problem> {

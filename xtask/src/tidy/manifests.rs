@@ -31,10 +31,7 @@ pub(super) fn members(paths: &[String]) -> Vec<Member> {
     let member = |path: &String| {
         let folder = path.strip_suffix("/Cargo.toml")?;
         let name = folder.strip_prefix("crates/").unwrap_or(folder);
-        (!name.contains('/')).then(|| Member {
-            manifest: path.clone(),
-            folder: name.to_owned(),
-        })
+        (!name.contains('/')).then(|| Member { manifest: path.clone(), folder: name.to_owned() })
     };
     paths.iter().filter_map(member).collect()
 }
@@ -87,11 +84,7 @@ fn collect(parent: &Table, prefix: &str, out: &mut Vec<Dependency>) {
     for kind in ["dependencies", "dev-dependencies", "build-dependencies"] {
         for (name, value) in parent.get(kind).and_then(Value::as_table).into_iter().flatten() {
             let table = format!("{prefix}{kind}");
-            out.push(Dependency {
-                table,
-                name: name.clone(),
-                inherits: inherits(Some(value)),
-            });
+            out.push(Dependency { table, name: name.clone(), inherits: inherits(Some(value)) });
         }
     }
 }
@@ -128,10 +121,7 @@ mod tests {
         let own = "serde = \"1\"\n[dev-dependencies]\nrand = { version = \"0.10\" }\n\
                    [target.'cfg(unix)'.dependencies]\nlibc = \"0.2\"\n";
         let found = problems(&GOOD.replace("serde.workspace = true", own));
-        let names: Vec<&str> = found
-            .iter()
-            .filter_map(|problem| problem.message.split(" must").next())
-            .collect();
+        let names: Vec<&str> = found.iter().filter_map(|problem| problem.message.split(" must").next()).collect();
         let expected = [
             "`serde` in `[dependencies]`",
             "`rand` in `[dev-dependencies]`",
@@ -142,9 +132,7 @@ mod tests {
 
     #[test]
     fn own_package_facts_and_lints_are_found() {
-        let bad = GOOD
-            .replace("edition.workspace = true", "edition = \"2021\"")
-            .replace("[lints]", "[other]");
+        let bad = GOOD.replace("edition.workspace = true", "edition = \"2021\"").replace("[lints]", "[other]");
         let expected = [
             Problem::whole("`[package]` must say `edition.workspace = true`"),
             Problem::whole("`[lints]` must say `workspace = true`"),
@@ -154,12 +142,7 @@ mod tests {
 
     #[test]
     fn members_are_packages_not_fixtures() {
-        let paths = [
-            "Cargo.toml",
-            "crates/scgs-cam/Cargo.toml",
-            "tests/fixtures/a/Cargo.toml",
-            "xtask/Cargo.toml",
-        ];
+        let paths = ["Cargo.toml", "crates/scgs-cam/Cargo.toml", "tests/fixtures/a/Cargo.toml", "xtask/Cargo.toml"];
         let found = members(&paths.map(str::to_owned));
         let folders: Vec<&str> = found.iter().map(|member| member.folder.as_str()).collect();
         assert_eq!(folders, ["scgs-cam", "xtask"]);

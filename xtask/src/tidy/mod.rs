@@ -31,17 +31,11 @@ struct Problem {
 
 impl Problem {
     fn at(line: usize, message: impl Into<String>) -> Self {
-        Self {
-            line: Some(line),
-            message: message.into(),
-        }
+        Self { line: Some(line), message: message.into() }
     }
 
     fn whole(message: impl Into<String>) -> Self {
-        Self {
-            line: None,
-            message: message.into(),
-        }
+        Self { line: None, message: message.into() }
     }
 }
 
@@ -54,10 +48,7 @@ pub(crate) struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            path,
-            problem: Problem { line, message },
-        } = self;
+        let Self { path, problem: Problem { line, message } } = self;
         match line {
             Some(line) => write!(f, "{path}:{line}: {message}"),
             None => write!(f, "{path}: {message}"),
@@ -90,10 +81,7 @@ pub(crate) fn check(workspace: &Workspace) -> anyhow::Result<Vec<Finding>> {
     let paths = tracked_files(workspace)?;
     let mut findings = Vec::new();
     let mut add = |path: &str, problems: Vec<Problem>| {
-        findings.extend(problems.into_iter().map(|problem| Finding {
-            path: path.to_owned(),
-            problem,
-        }));
+        findings.extend(problems.into_iter().map(|problem| Finding { path: path.to_owned(), problem }));
     };
 
     let members = manifests::members(&paths);
@@ -130,11 +118,7 @@ fn tracked_files(workspace: &Workspace) -> anyhow::Result<Vec<String>> {
         .quiet()
         .read()
         .context("tidy asks git for the list of files: it needs git and a clone")?;
-    let mut paths: Vec<String> = list
-        .split('\0')
-        .filter(|path| !path.is_empty())
-        .map(str::to_owned)
-        .collect();
+    let mut paths: Vec<String> = list.split('\0').filter(|path| !path.is_empty()).map(str::to_owned).collect();
     paths.sort();
     paths.dedup();
     Ok(paths)
@@ -172,19 +156,9 @@ mod tests {
 
     #[test]
     fn a_finding_is_a_place_to_click() {
-        let finding = Finding {
-            path: "a/b.rs".to_owned(),
-            problem: Problem::at(3, "wrong"),
-        };
+        let finding = Finding { path: "a/b.rs".to_owned(), problem: Problem::at(3, "wrong") };
         assert_eq!(finding.to_string(), "a/b.rs:3: wrong");
-        assert_eq!(
-            Finding {
-                problem: Problem::whole("wrong"),
-                ..finding
-            }
-            .to_string(),
-            "a/b.rs: wrong"
-        );
+        assert_eq!(Finding { problem: Problem::whole("wrong"), ..finding }.to_string(), "a/b.rs: wrong");
     }
 
     #[test]

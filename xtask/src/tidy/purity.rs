@@ -22,9 +22,8 @@ const FORBIDDEN_CODE: [&str; 11] = [
 ];
 
 /// Packages whose purpose is a file or a socket.
-const FORBIDDEN_PACKAGES: [&str; 10] = [
-    "fs-err", "tempfile", "memmap2", "csv", "ureq", "reqwest", "hf-hub", "tokio", "walkdir", "camino",
-];
+const FORBIDDEN_PACKAGES: [&str; 10] =
+    ["fs-err", "tempfile", "memmap2", "csv", "ureq", "reqwest", "hf-hub", "tokio", "walkdir", "camino"];
 
 /// Lines of a pure crate that reach outside. Its tests may read fixtures.
 pub(super) fn source_problems(path: &str, text: &str) -> Vec<Problem> {
@@ -89,9 +88,7 @@ mod tests {
     fn dependencies_that_reach_outside_are_found() {
         let text = "[dependencies]\nserde.workspace = true\nfs-err.workspace = true\n\
                     [dev-dependencies]\ntempfile.workspace = true\n";
-        let expected = [Problem::whole(
-            "depends on `fs-err`, but promises no files and no network",
-        )];
+        let expected = [Problem::whole("depends on `fs-err`, but promises no files and no network")];
         assert_eq!(manifest_problems("crates/scgs-cam/Cargo.toml", text), expected);
         assert_eq!(manifest_problems("crates/scgs-data/Cargo.toml", text), []);
     }

@@ -6,14 +6,8 @@ use super::{Problem, code, numbered};
 const MAX_LINES: usize = 500;
 
 /// Marks of unfinished work, in two halves so that this file does not contain them.
-const UNFINISHED: [(&str, &str); 6] = [
-    ("to", "do!("),
-    ("unimple", "mented!("),
-    ("#[ig", "nore"),
-    ("FIX", "ME"),
-    ("TO", "DO"),
-    ("XX", "X"),
-];
+const UNFINISHED: [(&str, &str); 6] =
+    [("to", "do!("), ("unimple", "mented!("), ("#[ig", "nore"), ("FIX", "ME"), ("TO", "DO"), ("XX", "X")];
 
 /// Files that may be generic over burn's backend, each with its reason. burn's `Device` chooses the backend at run
 /// time, so only the implementation of an own burn operation needs the generic.
@@ -27,31 +21,21 @@ pub(super) fn problems(path: &str, text: &str) -> Vec<Problem> {
     let mut out = Vec::new();
     let first = text.lines().find(|line| !line.trim().is_empty());
     if !first.is_some_and(|line| line.starts_with("//!")) {
-        out.push(Problem::whole(
-            "does not open with module documentation (`//!`): say what the file is for",
-        ));
+        out.push(Problem::whole("does not open with module documentation (`//!`): say what the file is for"));
     }
     let lines = text.lines().count();
     if lines > MAX_LINES {
-        out.push(Problem::whole(format!(
-            "{lines} lines, more than {MAX_LINES}: split it by what it holds"
-        )));
+        out.push(Problem::whole(format!("{lines} lines, more than {MAX_LINES}: split it by what it holds")));
     }
     let may_be_generic = BACKEND_GENERICS.iter().any(|(allowed, _)| path.starts_with(allowed));
     for (number, line) in numbered(text) {
         for (head, tail) in UNFINISHED {
             if line.contains(&format!("{head}{tail}")) {
-                out.push(Problem::at(
-                    number,
-                    format!("`{head}{tail}`: finish it, or say in an issue what is left"),
-                ));
+                out.push(Problem::at(number, format!("`{head}{tail}`: finish it, or say in an issue what is left")));
             }
         }
         if !may_be_generic && has_backend_generic(code(line)) {
-            out.push(Problem::at(
-                number,
-                "a backend generic: take a `Device` at run time instead",
-            ));
+            out.push(Problem::at(number, "a backend generic: take a `Device` at run time instead"));
         }
     }
     out
@@ -60,9 +44,7 @@ pub(super) fn problems(path: &str, text: &str) -> Vec<Problem> {
 /// Whether a type parameter is bound by burn's `Backend`, as in `<B: Backend>` or `B: AutodiffBackend`.
 fn has_backend_generic(code: &str) -> bool {
     let squeezed: String = code.chars().filter(|c| !c.is_whitespace()).collect();
-    BACKEND_BOUNDS
-        .iter()
-        .any(|bound| squeezed.contains(&format!("B:{bound}")))
+    BACKEND_BOUNDS.iter().any(|bound| squeezed.contains(&format!("B:{bound}")))
 }
 
 #[cfg(test)]
@@ -78,12 +60,7 @@ mod tests {
 
     #[test]
     fn missing_module_documentation_is_found() {
-        for bad in [
-            "",
-            "fn f() {}\n",
-            "// no documentation\n",
-            "#![allow(dead_code)]\n//! Late.\n",
-        ] {
+        for bad in ["", "fn f() {}\n", "// no documentation\n", "#![allow(dead_code)]\n//! Late.\n"] {
             let found = problems("a.rs", bad);
             assert_eq!(found.len(), 1, "{bad:?}");
             assert!(found[0].message.starts_with("does not open with module documentation"));
@@ -95,10 +72,7 @@ mod tests {
         let longest = format!("//! Long.\n{}", "\n".repeat(MAX_LINES - 1));
         assert_eq!(problems("a.rs", &longest), []);
         let found = problems("a.rs", &format!("{longest}\n"));
-        assert_eq!(
-            found,
-            [Problem::whole("501 lines, more than 500: split it by what it holds")]
-        );
+        assert_eq!(found, [Problem::whole("501 lines, more than 500: split it by what it holds")]);
     }
 
     #[test]
@@ -115,10 +89,7 @@ mod tests {
         for bound in BACKEND_BOUNDS {
             for bad in [format!("fn f<B: {bound}>()"), format!("where B : {bound}")] {
                 let found = problems("a.rs", &format!("//! Generic.\n{bad}\n"));
-                assert_eq!(
-                    found,
-                    [Problem::at(2, "a backend generic: take a `Device` at run time instead")]
-                );
+                assert_eq!(found, [Problem::at(2, "a backend generic: take a `Device` at run time instead")]);
             }
         }
     }

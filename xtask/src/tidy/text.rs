@@ -10,9 +10,7 @@ const VERBATIM: [&str; 3] = ["LICENSE-APACHE", "Cargo.lock", "datasets/habitat/l
 
 /// Whether the rules hold for this file; licence texts and generated files are left as they are.
 pub(super) fn applies_to(path: &str) -> bool {
-    let data = [".LICENSE", ".tsv", ".csv", ".json"]
-        .iter()
-        .any(|ending| path.ends_with(ending));
+    let data = [".LICENSE", ".tsv", ".csv", ".json"].iter().any(|ending| path.ends_with(ending));
     !data && !VERBATIM.iter().any(|verbatim| path.starts_with(verbatim))
 }
 
@@ -60,11 +58,7 @@ mod tests {
     #[test]
     fn white_space_at_the_end_is_found() {
         for bad in ["one\ntwo \n", "one\ntwo\t\n", "one\ntwo\r\n"] {
-            assert_eq!(
-                problems(bad),
-                [Problem::at(2, "white space at the end of the line")],
-                "{bad:?}"
-            );
+            assert_eq!(problems(bad), [Problem::at(2, "white space at the end of the line")], "{bad:?}");
         }
     }
 
@@ -74,31 +68,17 @@ mod tests {
             for before in ["", "\"", "see ", "(", "path="] {
                 let found = problems(&format!("{before}/{folder}/data"));
                 assert_eq!(found.len(), 1, "{before}/{folder}");
-                assert!(
-                    found[0]
-                        .message
-                        .starts_with(&format!("`/{folder}/..` is a path of one machine"))
-                );
+                assert!(found[0].message.starts_with(&format!("`/{folder}/..` is a path of one machine")));
             }
         }
     }
 
     #[test]
     fn licence_texts_and_data_stay_as_they_are() {
-        for path in [
-            "LICENSE-APACHE",
-            "Cargo.lock",
-            "datasets/habitat/MANIFEST.tsv",
-            "datasets/weights/x.LICENSE",
-        ] {
+        for path in ["LICENSE-APACHE", "Cargo.lock", "datasets/habitat/MANIFEST.tsv", "datasets/weights/x.LICENSE"] {
             assert!(!applies_to(path), "{path}");
         }
-        for path in [
-            "README.md",
-            ".ci/run",
-            "crates/scgs-cli/src/main.rs",
-            "tests/fixtures/a/generate.py",
-        ] {
+        for path in ["README.md", ".ci/run", "crates/scgs-cli/src/main.rs", "tests/fixtures/a/generate.py"] {
             assert!(applies_to(path), "{path}");
         }
     }

@@ -36,10 +36,7 @@ pub(super) fn problems(text: &str) -> Vec<Problem> {
             }
             let longer = [&way[..], &[next]].concat();
             if HEAVY.iter().any(|heavy| next.starts_with(heavy)) {
-                out.push(Problem::whole(format!(
-                    "{LIGHT} must stay light, but: {}",
-                    longer.join(" -> ")
-                )));
+                out.push(Problem::whole(format!("{LIGHT} must stay light, but: {}", longer.join(" -> "))));
             } else {
                 ways.push_back(longer);
             }
@@ -57,10 +54,7 @@ fn edges(lock: &Table) -> BTreeMap<&str, Vec<&str>> {
         };
         let dependencies = package.get("dependencies").and_then(Value::as_array);
         // A line is `name`, `name version` or `name version (source)`.
-        let names = dependencies
-            .into_iter()
-            .flatten()
-            .filter_map(|line| line.as_str()?.split(' ').next());
+        let names = dependencies.into_iter().flatten().filter_map(|line| line.as_str()?.split(' ').next());
         out.entry(name).or_default().extend(names);
     }
     out
@@ -79,12 +73,7 @@ mod tests {
 
     #[test]
     fn a_light_tree_passes() {
-        let text = lock(&[
-            ("xtask", &["clap"]),
-            ("clap", &[]),
-            ("scgs-cli", &["burn"]),
-            ("burn", &[]),
-        ]);
+        let text = lock(&[("xtask", &["clap"]), ("clap", &[]), ("scgs-cli", &["burn"]), ("burn", &[])]);
         assert_eq!(problems(&text), []);
     }
 
@@ -96,19 +85,11 @@ mod tests {
             ("helper", &["burn-core"]),
             ("burn-core", &["burn-tensor"]),
         ]);
-        assert_eq!(
-            problems(&text),
-            [Problem::whole(
-                "xtask must stay light, but: xtask -> helper -> burn-core"
-            )]
-        );
+        assert_eq!(problems(&text), [Problem::whole("xtask must stay light, but: xtask -> helper -> burn-core")]);
     }
 
     #[test]
     fn a_lock_file_without_the_package_proves_nothing() {
-        assert_eq!(
-            problems(&lock(&[("burn", &[])])),
-            [Problem::whole("no package `xtask`")]
-        );
+        assert_eq!(problems(&lock(&[("burn", &[])])), [Problem::whole("no package `xtask`")]);
     }
 }
