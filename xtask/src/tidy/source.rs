@@ -31,7 +31,7 @@ pub(super) fn problems(path: &str, text: &str) -> Vec<Problem> {
     for (number, line) in numbered(text) {
         for (head, tail) in UNFINISHED {
             if line.contains(&format!("{head}{tail}")) {
-                out.push(Problem::at(number, format!("`{head}{tail}`: finish it, or say in an issue what is left")));
+                out.push(Problem::at(number, format!("`{head}{tail}`: finish it or take it out")));
             }
         }
         if !may_be_generic && has_backend_generic(code(line)) {

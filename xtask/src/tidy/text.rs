@@ -38,7 +38,7 @@ fn machine_path(line: &str) -> Option<&'static str> {
     MACHINE_FOLDERS.into_iter().find(|folder| {
         let path = format!("/{folder}/");
         line.match_indices(&path).any(|(start, _)| {
-            // `runs/tmp/x`, `$HOME/work/x` and `https://host/home/` are no absolute paths.
+            // `runs/mnt/x`, `$HOME/scratch/x` and `https://host/home/` are no absolute paths.
             let inside = |c: char| c.is_alphanumeric() || "._-/}~*".contains(c);
             !line[..start].ends_with(inside)
         })
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn good_text_passes() {
-        let good = "see runs/tmp/x, https://host/home/page and ${HOME}/work/here\n\n\tindented\n";
+        let good = "see runs/mnt/x, https://host/home/page and ${HOME}/scratch/here\n\n\tindented\n";
         assert_eq!(problems(good), []);
     }
 
