@@ -101,7 +101,7 @@ impl Step {
             }
             Self::Doctests => cargo(&["test", "--release", "--workspace", "--doc"]),
             Self::Deny if workspace.has_subcommand(shell, "deny") => {
-                cargo(&["deny", "check", "bans", "licenses", "sources"])
+                cargo(&["deny", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"])
             }
             Self::Deny => Ok(Ending::Skipped("cargo-deny is not installed (`cargo install --locked cargo-deny`)")),
             Self::Loop => two_minute_loop(workspace, shell),
