@@ -1,0 +1,247 @@
+//! The Waterbirds layout: a `metadata.csv` beside the folders of pictures.
+//!
+//! The table has the columns `img_id,img_filename,y,split,place,place_filename`, as the generator of Sagawa et al.,
+//! "Distributionally Robust Neural Networks for Group Shifts" (2020, `kohpangwei/group_DRO`) writes them: `y` is the
+//! label, `place` the spurious attribute, `split` 0 train, 1 validation, 2 test. Group = label * attributes + place.
+
+use std::{
+    collections::BTreeMap,
+    path::{Component, Path, PathBuf},
+};
+
+use crate::{DataError, Definition, Grouped, Index, RowProblem, Sample, Split, atomic};
+
+/// The columns in their published order.
+pub const COLUMNS: [&str; 6] = ["img_id", "img_filename", "y", "split", "place", "place_filename"];
+
+/// The file name of the table.
+pub const METADATA: &str = "metadata.csv";
+
+/// One row of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetadataRow {
+    /// Unique id.
+    pub img_id: u64,
+    /// Path of the picture, relative to the folder of the table, with `/`.
+    pub img_filename: String,
+    /// The label.
+    pub y: usize,
+    /// The part of the data set.
+    pub split: Split,
+    /// The spurious attribute.
+    pub place: usize,
+    /// The background's file; kept for the record, never opened.
+    pub place_filename: String,
+}
+
+/// What the reader lets pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReadOptions {
+    /// Accept splits in which a group has no picture, as in a set that is only trained on.
+    pub allow_empty_groups: bool,
+}
+
+/// Reads `root/metadata.csv` and checks that every picture is there.
+///
+/// Columns may be in any order and more may follow; a byte order mark and Windows line ends are fine.
+///
+/// # Errors
+/// [`DataError::Io`] without a table; [`DataError::MissingColumns`]; [`DataError::NoRows`]; [`DataError::Rows`] with the
+/// lines of values out of range, unknown split codes, duplicate ids and paths that are absolute or lead out of `root`;
+/// [`DataError::MissingPictures`]; [`DataError::EmptyGroup`].
+pub fn read(root: &Path, definition: &Definition) -> Result<Grouped, DataError> {
+    read_with(root, definition, ReadOptions::default())
+}
+
+/// [`read`] with options.
+///
+/// # Errors
+/// As [`read`], without the errors that `options` lets pass.
+pub fn read_with(root: &Path, definition: &Definition, options: ReadOptions) -> Result<Grouped, DataError> {
+    let path = root.join(METADATA);
+    let table = read_rows(&path, definition)?;
+    if table.is_empty() {
+        return Err(DataError::NoRows { path });
+    }
+    let absent = |(line, row): &(u64, MetadataRow)| {
+        let there = root.join(&row.img_filename).is_file();
+        (!there).then(|| RowProblem { line: *line, what: row.img_filename.clone() })
+    };
+    let missing: Vec<RowProblem> = table.iter().filter_map(absent).collect();
+    if !missing.is_empty() {
+        return Err(DataError::MissingPictures { root: root.to_owned(), missing, total: table.len() });
+    }
+    let attributes = table.iter().map(|(_, row)| row.place).collect();
+    let samples = table.into_iter().map(|(_, row)| Sample {
+        id: row.img_id,
+        path: PathBuf::from(row.img_filename),
+        label: row.y,
+        split: row.split,
+    });
+    let index = Index { root: root.to_owned(), classes: definition.classes.clone(), samples: samples.collect() };
+    let grouped = Grouped::new(index, definition.attributes.clone(), attributes)?;
+    if !options.allow_empty_groups {
+        refuse_empty_groups(&path, &grouped)?;
+    }
+    Ok(grouped)
+}
+
+/// Writes a table with exactly the published columns.
+///
+/// # Errors
+/// [`std::io::Error`] with the path, as [`atomic::write`].
+pub fn write_metadata(path: &Path, rows: &[MetadataRow]) -> std::io::Result<()> {
+    atomic::write_with(path, |file| {
+        let mut writer = csv::Writer::from_writer(file);
+        writer.write_record(COLUMNS)?;
+        for row in rows {
+            writer.write_record([
+                &row.img_id.to_string(),
+                &row.img_filename,
+                &row.y.to_string(),
+                &row.split.code().to_string(),
+                &row.place.to_string(),
+                &row.place_filename,
+            ])?;
+        }
+        writer.flush()
+    })
+}
+
+/// Compares the group sizes with the published ones of `definition`; without published ones there is nothing to compare.
+///
+/// # Errors
+/// [`DataError::Counts`] with a table of split, group, published and found number.
+pub fn check_counts(grouped: &Grouped, definition: &Definition) -> Result<(), DataError> {
+    let Some(published) = &definition.counts else { return Ok(()) };
+    let mut lines = Vec::new();
+    for split in Split::ALL {
+        let counts = grouped.counts(split);
+        for (group, &expected) in counts.groups.iter().zip(published.of(split)) {
+            if group.n != expected {
+                let difference = group.n as i128 - expected as i128;
+                lines.push(format!(
+                    "  {split:<5}  {:<24}  {expected:>9}  {:>7}  {difference:>+10}",
+                    counts.name(group),
+                    group.n
+                ));
+            }
+        }
+    }
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let header = format!("  {:<5}  {:<24}  {:>9}  {:>7}  {:>10}", "split", "group", "published", "found", "difference");
+    lines.insert(0, header);
+    Err(DataError::Counts { name: definition.name.clone(), table: lines.join("\n") })
+}
+
+/// Whether `path` stays below the folder it is joined to: not empty, not absolute, no `..`.
+pub(crate) fn is_inside(path: &str) -> bool {
+    let mut parts = Path::new(path).components().peekable();
+    parts.peek().is_some() && parts.all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+}
+
+fn refuse_empty_groups(path: &Path, grouped: &Grouped) -> Result<(), DataError> {
+    for split in Split::ALL {
+        let counts = grouped.counts(split);
+        if let Some(empty) = counts.first_empty() {
+            let group = counts.name(empty);
+            return Err(DataError::EmptyGroup { path: path.to_owned(), group, split, counts: Box::new(counts) });
+        }
+    }
+    Ok(())
+}
+
+/// All rows with their lines; a table with one bad row is refused with all bad rows named.
+fn read_rows(path: &Path, definition: &Definition) -> Result<Vec<(u64, MetadataRow)>, DataError> {
+    let bytes = fs_err::read(path)?;
+    let mut reader = csv::ReaderBuilder::new().has_headers(true).from_reader(bytes.as_slice());
+    let found: Vec<String> = match reader.headers() {
+        Ok(headers) => headers.iter().map(|name| name.trim().to_owned()).collect(),
+        Err(error) => return Err(rows_error(path, vec![csv_problem(&error, 1)])),
+    };
+    let columns = COLUMNS.map(|name| found.iter().position(|column| column == name));
+    let [Some(id), Some(file), Some(y), Some(split), Some(place), Some(place_file)] = columns else {
+        let absent = COLUMNS.iter().zip(columns).filter(|(_, column)| column.is_none());
+        let missing = absent.map(|(name, _)| (*name).to_owned()).collect();
+        return Err(DataError::MissingColumns { path: path.to_owned(), missing, found });
+    };
+    let mut rows = Vec::new();
+    let mut problems = Vec::new();
+    let mut lines_of_ids = BTreeMap::new();
+    let mut line = 1;
+    for record in reader.records() {
+        let record = match record {
+            Ok(record) => record,
+            Err(error) => {
+                problems.push(csv_problem(&error, line + 1));
+                continue;
+            }
+        };
+        line = record.position().map_or(line + 1, csv::Position::line);
+        let text = |column: usize| record.get(column).unwrap_or_default();
+        let parsed = (|| {
+            Ok(MetadataRow {
+                img_id: number("img_id", text(id))?,
+                img_filename: inside(text(file))?,
+                y: code("y", text(y), &definition.classes)?,
+                split: split_of(text(split))?,
+                place: code("place", text(place), &definition.attributes)?,
+                place_filename: text(place_file).to_owned(),
+            })
+        })();
+        let parsed = parsed.and_then(|row| match lines_of_ids.insert(row.img_id, line) {
+            None => Ok(row),
+            Some(first) => Err(format!("img_id {} occurs already in line {first}; ids must be unique", row.img_id)),
+        });
+        match parsed {
+            Ok(row) => rows.push((line, row)),
+            Err(what) => problems.push(RowProblem { line, what }),
+        }
+    }
+    if problems.is_empty() { Ok(rows) } else { Err(rows_error(path, problems)) }
+}
+
+fn rows_error(path: &Path, problems: Vec<RowProblem>) -> DataError {
+    DataError::Rows { path: path.to_owned(), problems }
+}
+
+fn csv_problem(error: &csv::Error, line: u64) -> RowProblem {
+    let line = error.position().map_or(line, csv::Position::line);
+    let what = match error.kind() {
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            format!("{len} fields, the header has {expected_len}")
+        }
+        csv::ErrorKind::Utf8 { .. } => "not UTF-8 text".to_owned(),
+        _ => error.to_string(),
+    };
+    RowProblem { line, what }
+}
+
+fn number(column: &str, text: &str) -> Result<u64, String> {
+    text.trim().parse().map_err(|_| format!("{column} is `{text}`, expected a whole number from 0"))
+}
+
+fn code(column: &str, text: &str, names: &[String]) -> Result<usize, String> {
+    let known = names.iter().enumerate().map(|(i, name)| format!("{i} ({name})")).collect::<Vec<_>>().join(", ");
+    let value = text.trim().parse().ok().filter(|value: &usize| *value < names.len());
+    value.ok_or_else(|| format!("{column} is `{text}`, expected one of {known}"))
+}
+
+fn split_of(text: &str) -> Result<Split, String> {
+    let split = text.trim().parse().ok().and_then(Split::from_code);
+    split.ok_or_else(|| format!("split is `{text}`, expected 0 (train), 1 (val) or 2 (test)"))
+}
+
+fn inside(text: &str) -> Result<String, String> {
+    if is_inside(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("img_filename is `{text}`, expected a path below the data folder (not absolute, no `..`)"))
+    }
+}
+
+#[cfg(test)]
+#[path = "waterbirds_tests.rs"]
+mod tests;
