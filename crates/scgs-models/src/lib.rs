@@ -1,1 +1,34 @@
-//! x
+//! Image classifiers that equal their reference implementations, and their weights.
+//!
+//! EfficientNet-Lite0 and ResNet-18/34/50/101 with the reference's tensor names, so that weights go both ways between
+//! this crate and PyTorch. A network can be cut after any layer, which is what attention maps need.
+//!
+//! ```
+//! use burn::tensor::{Device, Tensor};
+//! use scgs_models::Architecture;
+//!
+//! let device = Device::flex();
+//! let network = Architecture::ResNet18.init(2, &device);
+//! let pictures = Tensor::<4>::zeros([1, 3, 32, 32], &device);
+//!
+//! let map = network.until("layer3", pictures.clone())?;
+//! assert_eq!(map.dims(), [1, 256, 2, 2]);
+//! let logits = network.after("layer3", map)?;
+//! assert_eq!(logits.to_data(), network.forward(pictures).to_data());
+//! # Ok::<(), scgs_models::UnknownLayer>(())
+//! ```
+
+mod architecture;
+mod conv_norm;
+mod efficientnet_lite;
+mod initial;
+mod names;
+mod network;
+mod resnet;
+mod weights;
+
+pub use architecture::{Architecture, UnknownArchitecture};
+pub use efficientnet_lite::EfficientNetLite0;
+pub use network::{Network, UnknownLayer, pooled};
+pub use resnet::ResNet;
+pub use weights::{HeadPolicy, Mismatch, WeightsError, load, save};
