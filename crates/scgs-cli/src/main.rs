@@ -1,1 +1,61 @@
-fn main() {}
+//! `scgs`: Spurious Correlations Guided Synthesis on the command line.
+
+mod args;
+mod commands;
+mod device;
+mod progress;
+mod report;
+mod table;
+
+use std::{
+    process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use anyhow::Context as _;
+use clap::Parser as _;
+
+use crate::args::{Cli, Command};
+
+/// Set by Ctrl-C; every stage looks at it between items.
+static CANCELLED: AtomicBool = AtomicBool::new(false);
+
+/// Exit code of an interrupted run, as shells use it (128 + SIGINT).
+const INTERRUPTED: u8 = 130;
+/// Exit code of bad input or missing data.
+const BAD_INPUT: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    progress::init(cli.quiet());
+    match dispatch(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            progress::line(&format!("error: {error:#}"));
+            let interrupted =
+                matches!(error.downcast_ref::<scgs_debias::Error>(), Some(scgs_debias::Error::Interrupted { .. }));
+            ExitCode::from(if interrupted { INTERRUPTED } else { BAD_INPUT })
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
+    ctrlc::set_handler(on_ctrl_c).context("cannot install the Ctrl-C handler")?;
+    match cli.command {
+        Command::Run(args) => commands::run::run(&args),
+        Command::Eval(args) => commands::eval::run(&args),
+        Command::Report(args) => commands::report::run(&args),
+        Command::Compose(args) => commands::compose::run(&args),
+        Command::Doctor(args) => commands::doctor::run(&args),
+    }
+}
+
+/// The first Ctrl-C asks the current stage to stop at the next safe point, the second ends the process: files are
+/// renamed into place, so nothing half-written is left either way.
+#[expect(clippy::exit, reason = "a second Ctrl-C must not wait for anything")]
+fn on_ctrl_c() {
+    if CANCELLED.swap(true, Ordering::Relaxed) {
+        std::process::exit(i32::from(INTERRUPTED));
+    }
+    progress::line("stopping at the next safe point (Ctrl-C again to stop at once)");
+}

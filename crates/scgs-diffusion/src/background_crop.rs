@@ -87,8 +87,6 @@ fn feathered(mask: &GrayImage, feather: f32) -> GrayImage {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed test panics")]
-
     use rand_chacha::rand_core::SeedableRng;
 
     use super::*;

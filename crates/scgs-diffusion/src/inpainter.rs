@@ -51,7 +51,7 @@ pub trait Inpainter: Sync {
 }
 
 /// Why a picture could not be repainted.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error, PartialEq)]
 pub enum InpaintError {
     /// Occurs when picture and mask have different sizes.
     #[error("the picture is {}x{} but its mask is {}x{}: give a mask of the picture's size", picture.0, picture.1, mask.0, mask.1)]

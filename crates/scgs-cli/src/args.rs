@@ -1,0 +1,199 @@
+//! The command line, as clap reads it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Find what an image classifier wrongly looks at, and repair it with generated training pictures.
+#[derive(Debug, Parser)]
+#[command(name = "scgs", version, about, max_term_width = 110, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  scgs run --dataset habitat                         the whole loop on the embedded pictures
+  scgs run --dataset habitat --methods erm,scgs --seeds 3 --set synthesis.share=1.0
+  scgs report runs/habitat/<hash>                    write the HTML report again
+  scgs doctor                                        what is compiled in, what is on this machine
+
+Exit codes: 0 done, 1 a comparison or check failed, 2 bad input or missing data, 130 interrupted";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the loop: ERM, error set, clusters, masks, new pictures, retraining, report
+    Run(RunArgs),
+    /// Accuracy per group of a trained classifier
+    Eval(EvalArgs),
+    /// Write the HTML report of a finished run
+    Report(ReportArgs),
+    /// Compose the embedded data set into a folder in the Waterbirds layout
+    Compose(ComposeArgs),
+    /// What is compiled in, what is on this machine, and what is missing
+    Doctor(DoctorArgs),
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Print results as JSON on standard output
+    #[arg(long)]
+    pub json: bool,
+    /// No progress and no notices on standard error; errors are still printed
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+/// Where computations happen.
+#[derive(Debug, Args)]
+pub struct DeviceArgs {
+    /// Where to compute: flex, tch, tch:cuda:N, wgpu, vulkan, cuda:N; `scgs doctor` lists what this build has
+    #[arg(long, default_value = "flex")]
+    pub device: String,
+}
+
+/// Which data, and with which settings.
+#[derive(Debug, Args)]
+pub struct DataArgs {
+    /// Name of a data set: a file <NAME>.toml in the --datasets folder
+    #[arg(long, value_name = "NAME")]
+    pub dataset: Option<String>,
+    /// Folder of data set definitions, the picture pack and weights
+    #[arg(long, value_name = "DIR", default_value = "datasets", env = "SCGS_DATASETS")]
+    pub datasets: PathBuf,
+    /// Folder of the data set's pictures (habitat: composed pictures; without it they are composed)
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Go on when the group counts differ from the published ones
+    #[arg(long)]
+    pub accept_counts: bool,
+    /// Settings for a purpose: quick (under two minutes) or paper (the literal recipe)
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// A TOML file of settings, laid over those of the data set and the profile
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// One setting, such as identify.rule=held-out; may be repeated
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub sets: Vec<String>,
+}
+
+/// `scgs run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Which data, and with which settings.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Rows of the table: `all`, or a comma-separated list such as erm,duplicate,scgs
+    #[arg(long, default_value = "all")]
+    pub methods: String,
+    /// How many seeds to run: --seed, --seed + 1, ...
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub seeds: u64,
+    /// The first seed
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Where runs are kept
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub runs: PathBuf,
+    /// Pictures without objects for the classical fill (composed data sets bring their own)
+    #[arg(long, value_name = "DIR")]
+    pub backgrounds: Option<PathBuf>,
+    /// Print the plan and stop
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Where computations happen.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Options of every command.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `scgs eval`
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// Which data, and with which settings.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Architecture of the classifier
+    #[arg(long, value_name = "NAME")]
+    pub arch: scgs_models::Architecture,
+    /// Its weights: .safetensors or .pth
+    #[arg(long, value_name = "FILE")]
+    pub weights: PathBuf,
+    /// The split: train, val or test
+    #[arg(long, default_value = "test", value_parser = ["train", "val", "test"])]
+    pub split: String,
+    /// Where computations happen.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Options of every command.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `scgs report`
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// runs/<dataset>/<config-hash>, or one seed-<n> below it
+    pub run_dir: PathBuf,
+    /// Options of every command.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `scgs compose`
+#[derive(Debug, Args)]
+pub struct ComposeArgs {
+    /// Folder to write
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Decides the split of the source pictures and every composition
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Folder of data set definitions and the picture pack
+    #[arg(long, value_name = "DIR", default_value = "datasets", env = "SCGS_DATASETS")]
+    pub datasets: PathBuf,
+    /// One setting, such as habitat.size=64; may be repeated
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub sets: Vec<String>,
+    /// Options of every command.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `scgs doctor`
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Options of every command.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+impl Cli {
+    /// Whether progress and notices are wanted.
+    pub fn quiet(&self) -> bool {
+        match &self.command {
+            Command::Run(a) => a.common.quiet,
+            Command::Eval(a) => a.common.quiet,
+            Command::Report(a) => a.common.quiet,
+            Command::Compose(a) => a.common.quiet,
+            Command::Doctor(a) => a.common.quiet,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

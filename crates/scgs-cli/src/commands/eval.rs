@@ -1,0 +1,67 @@
+//! `scgs eval`
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use scgs_data::{Split, waterbirds};
+use scgs_debias::{Context, diagnostics, features::Input, stages::evaluate};
+use scgs_models::HeadPolicy;
+use serde::Serialize;
+
+use super::{print, print_json, resolve};
+use crate::{CANCELLED, args::EvalArgs, device, progress, table};
+
+#[derive(Serialize)]
+struct Evaluation<'a> {
+    schema: u32,
+    dataset: &'a str,
+    split: &'a str,
+    groups: &'a [scgs_debias::Group],
+    plain: f64,
+    train_weighted: f64,
+    group_mean: f64,
+    worst_group: f64,
+}
+
+pub fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
+    let (definition, settings) = resolve(&args.data)?;
+    let root = args.data.data_dir.as_ref().context(
+        "where are the pictures? give --data-dir DIR (for habitat, a folder written by `scgs compose` or a run's data folder)",
+    )?;
+    let grouped = waterbirds::read(root, &definition)?;
+    if !args.data.accept_counts {
+        scgs_data::check_counts(&grouped, &definition)?;
+    }
+    let split = match args.split.as_str() {
+        "train" => Split::Train,
+        "val" => Split::Val,
+        _ => Split::Test,
+    };
+    let device = device::open(&args.device.device)?;
+    let classes = grouped.index().classes.len();
+    let network = scgs_models::load(args.arch, &args.weights, Some(classes), HeadPolicy::Keep, &device)?;
+    let context = Context { device, cancelled: &CANCELLED, report: &progress::show };
+    let samples = grouped.index().of(split);
+    let input = Input { architecture: args.arch, size: settings.backbone.input_size };
+    let predictions = evaluate::predict_pictures(&context, network, input, grouped.index(), &samples)?;
+    let report = evaluate::report(&grouped, &predictions, &args.split)?;
+    let train_counts = diagnostics::train_counts(&grouped);
+    if args.common.json {
+        print_json(&Evaluation {
+            schema: scgs_debias::results::SCHEMA,
+            dataset: &definition.name,
+            split: &args.split,
+            groups: report.groups(),
+            plain: report.plain(),
+            train_weighted: report.train_weighted(&train_counts),
+            group_mean: report.group_mean(),
+            worst_group: report.worst_group(),
+        })?;
+    } else {
+        let names = |label: usize, attribute: usize| {
+            format!("{} on {}", grouped.index().classes[label], grouped.attribute_names()[attribute])
+        };
+        print(&table::of_report(&report, &names, &train_counts))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

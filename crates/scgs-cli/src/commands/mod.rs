@@ -1,0 +1,66 @@
+//! One file per command.
+
+pub mod compose;
+pub mod doctor;
+pub mod eval;
+pub mod report;
+pub mod run;
+
+use std::io::Write as _;
+
+use anyhow::Context as _;
+use scgs_data::Definition;
+use scgs_debias::Settings;
+
+use crate::args::DataArgs;
+
+/// Writes to standard output; a closed pipe (`| head`) is success.
+fn print(text: &str) -> anyhow::Result<()> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("cannot write to standard output"),
+    }
+}
+
+/// Pretty JSON on standard output.
+fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    print(&serde_json::to_string_pretty(value)?)
+}
+
+/// Definition and settings of a data set. A configuration file may name the data set (`dataset = "..."`).
+fn resolve(args: &DataArgs) -> anyhow::Result<(Definition, Settings)> {
+    let mut name = args.dataset.clone();
+    let mut file = None;
+    if let Some(path) = &args.config {
+        let text = fs_err::read_to_string(path)?;
+        let mut table: toml::Table = text.parse().with_context(|| format!("{} is not TOML", path.display()))?;
+        if let Some(value) = table.remove("dataset") {
+            let value = value.as_str().with_context(|| format!("{}: dataset is not text", path.display()))?;
+            name.get_or_insert_with(|| value.to_owned());
+        }
+        file = Some((path.display().to_string(), table));
+    }
+    let name = name.context("which data set? give --dataset NAME, or dataset = \"NAME\" in the --config file")?;
+    let path = args.datasets.join(format!("{name}.toml"));
+    if !path.is_file() {
+        anyhow::bail!(
+            "unknown data set `{name}`: {} does not exist; known in {} are {}. Run inside the project, or name its folder with --datasets",
+            path.display(),
+            args.datasets.display(),
+            known(args)
+        );
+    }
+    let definition = Definition::read(&path)?;
+    let settings = Settings::resolve(&definition, args.profile.as_deref(), file, &args.sets)?;
+    Ok((definition, settings))
+}
+
+fn known(args: &DataArgs) -> String {
+    let mut names: Vec<String> = fs_err::read_dir(&args.datasets)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.path().file_name()?.to_str()?.strip_suffix(".toml").map(str::to_owned))
+        .collect();
+    names.sort();
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}

@@ -1,0 +1,16 @@
+//! `scgs report`
+
+use std::process::ExitCode;
+
+use super::{print, print_json};
+use crate::{args::ReportArgs, report};
+
+pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
+    let page = report::write(&args.run_dir)?;
+    if args.common.json {
+        print_json(&serde_json::json!({ "schema": 1, "report": page }))?;
+    } else {
+        print(&page.display().to_string())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

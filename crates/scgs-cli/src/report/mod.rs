@@ -1,0 +1,51 @@
+//! `report/index.html`: one self-contained page that opens from disk.
+
+mod chain;
+mod chart;
+mod page;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use scgs_debias::{Results, diagnostics::Diagnostics, results};
+
+/// What a page shows.
+struct Content {
+    results: Results,
+    /// Seed and its diagnostics.
+    diagnostics: Vec<(u64, Diagnostics)>,
+    /// The settings as TOML.
+    config: String,
+    /// Examples of one seed.
+    chain: Option<chain::Chain>,
+}
+
+/// Writes the page of a run's folder: of all its seeds, or of one `seed-<n>` below it. Returns the page's path.
+pub fn write(run_dir: &Path) -> anyhow::Result<PathBuf> {
+    let results_file = run_dir.join("results.json");
+    if !results_file.is_file() {
+        bail!(
+            "{} holds no finished run (no results.json); give runs/<dataset>/<config-hash> or a seed-<n> below it",
+            run_dir.display()
+        );
+    }
+    let results = Results::read(&results_file)?;
+    let mut folders = results::seed_folders(run_dir)?;
+    if folders.is_empty() {
+        folders.push(run_dir.to_owned());
+    }
+    let first = folders.first().context("at least one folder")?;
+    let config = fs_err::read_to_string(first.join("config.toml"))?;
+    let mut diagnostics = Vec::new();
+    for (seed, folder) in results.seeds().into_iter().zip(&folders) {
+        let text = fs_err::read_to_string(folder.join("diagnostics.json"))?;
+        diagnostics.push((seed, serde_json::from_str(&text)?));
+    }
+    let seed = results.seeds().first().copied().unwrap_or_default();
+    let chain = chain::Chain::read(first, seed, &results)?;
+    let html = page::render(&Content { results, diagnostics, config, chain });
+    let path = run_dir.join("report").join("index.html");
+    fs_err::create_dir_all(run_dir.join("report"))?;
+    scgs_data::atomic::write(&path, html.into_string().as_bytes())?;
+    Ok(path)
+}

@@ -1,0 +1,63 @@
+//! The result table on standard output.
+
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use scgs_debias::{GroupReport, Results, Spread, results::Row};
+
+/// One line per arm: worst group, averages, groups; mean, sd and n over seeds.
+pub fn of_results(results: &Results) -> String {
+    let mut table = plain_table();
+    let mut header = vec!["method".to_owned(), "worst group".into(), "plain".into(), "train-weighted".into(), "group mean".into()];
+    let groups = results.rows.first().map(|r: &Row| r.groups.clone()).unwrap_or_default();
+    header.extend(groups.iter().map(|g| format!("{} (n {})", results.group_name(g), g.n)));
+    table.set_header(header);
+    for summary in results.summaries() {
+        let name = if summary.oracle { format!("{} [oracle]", summary.method) } else { summary.method.clone() };
+        let mut row = vec![Cell::new(name)];
+        let averages = [summary.worst_group, summary.plain, summary.train_weighted, summary.group_mean];
+        row.extend(averages.iter().chain(&summary.groups).map(|s| number(&spread(s))));
+        table.add_row(row);
+    }
+    let seeds = results.seeds();
+    let list = seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+    let meaning = if seeds.len() > 1 { "mean ± sample standard deviation" } else { "one seed, no spread" };
+    format!("{table}\ntest split, {meaning}, n = {} (seed {list}); [oracle] = used group labels in training", seeds.len())
+}
+
+/// One evaluated split.
+pub fn of_report(report: &GroupReport, names: &dyn Fn(usize, usize) -> String, train_counts: &[usize]) -> String {
+    let mut table = plain_table();
+    table.set_header(["group", "n", "correct", "accuracy"]);
+    for g in report.groups() {
+        table.add_row([
+            Cell::new(names(g.label, g.attribute)),
+            number(&g.n.to_string()),
+            number(&g.correct.to_string()),
+            number(&format!("{:.3}", g.accuracy())),
+        ]);
+    }
+    format!(
+        "{table}\nworst group {:.3}, plain {:.3}, train-weighted {:.3}, group mean {:.3}",
+        report.worst_group(),
+        report.plain(),
+        report.train_weighted(train_counts),
+        report.group_mean()
+    )
+}
+
+/// `0.812 ± 0.013`, without the deviation for one value.
+pub fn spread(s: &Spread) -> String {
+    match s.sd {
+        Some(sd) => format!("{:.3} ± {sd:.3}", s.mean),
+        None => format!("{:.3}", s.mean),
+    }
+}
+
+fn plain_table() -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table
+}
+
+fn number(text: &str) -> Cell {
+    Cell::new(text).set_alignment(CellAlignment::Right)
+}

@@ -1,0 +1,119 @@
+//! How well the method found what it looks for. Everything here uses group labels or object masks, so it is for the
+//! report alone: no stage reads it.
+
+use image::GrayImage;
+use scgs_cam::Repaint;
+use scgs_data::{Grouped, Split};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error,
+    stages::{Inputs, errors, masks},
+};
+
+/// Share and coverage of the minority groups in the error set.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ErrorSetQuality {
+    /// Pictures in the error set.
+    pub size: usize,
+    /// Share of them that belong to a minority group: a label with any but its most frequent attribute.
+    pub precision: f64,
+    /// Share of the minority pictures of the training split that are in the error set.
+    pub recall: f64,
+}
+
+/// Everything that is known only with group labels and object masks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Diagnostics {
+    /// Training pictures per group, ordered by label, then attribute.
+    pub train_counts: Vec<usize>,
+    /// Absent when no error set was needed.
+    pub error_set: Option<ErrorSetQuality>,
+    /// Mean intersection over union of the kept (or repainted, for `repaint = attended | swap`) region with the true
+    /// object; absent where no object masks exist.
+    pub mask_iou: Option<f64>,
+    /// The same for the random masks.
+    pub random_mask_iou: Option<f64>,
+}
+
+/// Computes the diagnostics of a finished run.
+///
+/// # Errors
+/// If files of the run are missing or damaged.
+pub fn compute(inputs: Inputs<'_>, grouped: &Grouped) -> Result<Diagnostics, Error> {
+    let train_counts: Vec<usize> = train_counts(grouped);
+    let done = |stage| inputs.folder.is_done(stage);
+    Ok(Diagnostics {
+        error_set: done(errors::STAGE).then(|| error_set(inputs, grouped, &train_counts)).transpose()?,
+        mask_iou: done(masks::STAGE).then(|| mean_iou(inputs, masks::STAGE)).transpose()?.flatten(),
+        random_mask_iou: done(masks::RANDOM_STAGE)
+            .then(|| mean_iou(inputs, masks::RANDOM_STAGE))
+            .transpose()?
+            .flatten(),
+        train_counts,
+    })
+}
+
+/// Training pictures per group, ordered by label, then attribute.
+pub fn train_counts(grouped: &Grouped) -> Vec<usize> {
+    grouped.counts(Split::Train).groups.iter().map(|g| g.n).collect()
+}
+
+fn error_set(inputs: Inputs<'_>, grouped: &Grouped, train_counts: &[usize]) -> Result<ErrorSetQuality, Error> {
+    let attributes = grouped.attribute_names().len();
+    let majority: Vec<usize> = train_counts
+        .chunks(attributes)
+        .map(|of_label| (0..attributes).max_by_key(|&a| of_label[a]).expect("attributes exist"))
+        .collect();
+    let is_minority = |id: u64, label: usize| grouped.attribute_of(id).is_some_and(|a| a != majority[label]);
+    let errors = errors::read(inputs.folder)?;
+    let hits = errors.iter().filter(|e| is_minority(e.id, e.label)).count();
+    let minority = inputs.usable(Split::Train)?.iter().filter(|s| is_minority(s.id, s.label)).count();
+    Ok(ErrorSetQuality {
+        size: errors.len(),
+        precision: hits as f64 / errors.len() as f64,
+        recall: hits as f64 / minority as f64,
+    })
+}
+
+fn mean_iou(inputs: Inputs<'_>, stage: &str) -> Result<Option<f64>, Error> {
+    let mut overlaps = Vec::new();
+    for row in masks::read(inputs.folder, stage)?.iter().filter(|r| r.area.is_some()) {
+        let truth = inputs.index.root.join("masks").join(format!("{}.png", row.id));
+        if !truth.is_file() {
+            return Ok(None);
+        }
+        let object = image::load_from_memory(&fs_err::read(&truth)?)
+            .map_err(|e| crate::run_folder::table_error(&truth, &e))?
+            .to_luma8();
+        let mask = masks::load(inputs.folder, stage, row.id)?;
+        let white_is_object = matches!(inputs.settings.mask.repaint, Repaint::Attended | Repaint::Swap);
+        overlaps.push(iou(&mask, white_is_object, &object));
+    }
+    Ok((!overlaps.is_empty()).then(|| overlaps.iter().sum::<f64>() / overlaps.len() as f64))
+}
+
+fn iou(mask: &GrayImage, white_is_object: bool, object: &GrayImage) -> f64 {
+    let (mut both, mut either) = (0usize, 0usize);
+    for (m, o) in mask.pixels().zip(object.pixels()) {
+        let (m, o) = ((m[0] > 127) == white_is_object, o[0] > 127);
+        both += usize::from(m && o);
+        either += usize::from(m || o);
+    }
+    if either == 0 { 0.0 } else { both as f64 / either as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use image::Luma;
+
+    use super::*;
+
+    #[test]
+    fn iou_of_overlapping_halves_is_a_third() {
+        let left = GrayImage::from_fn(8, 4, |x, _| Luma([if x < 4 { 255 } else { 0 }]));
+        let middle = GrayImage::from_fn(8, 4, |x, _| Luma([if (2..6).contains(&x) { 255 } else { 0 }]));
+        assert_eq!(iou(&left, true, &middle), 8.0 / 24.0);
+        assert_eq!(iou(&left, false, &left), 0.0);
+    }
+}

@@ -1,0 +1,138 @@
+//! The error of every stage.
+
+use std::path::PathBuf;
+
+use scgs_cam::{CamError, MaskError};
+use scgs_cluster::ClusterError;
+use scgs_data::DataError;
+use scgs_diffusion::InpaintError;
+use scgs_models::WeightsError;
+
+use crate::settings::Problem;
+
+/// Why a run stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Occurs when settings are impossible; all problems are listed at once.
+    #[error("{} setting(s) cannot be used:\n{}", .0.len(), list(.0))]
+    Settings(Vec<Problem>),
+    /// Occurs when a configuration file or `--set` cannot be read as settings.
+    #[error("{origin}: {message}")]
+    Config {
+        /// The file or option.
+        origin: String,
+        /// What is wrong, with the known keys where a key is unknown.
+        message: String,
+    },
+    /// Occurs when a file cannot be read or written. The message of `fs_err` names the path.
+    #[error("{0}; check the path, its permissions and the free disk space, then run the same command again: finished stages are kept")]
+    Io(#[from] std::io::Error),
+    /// Occurs when a file of a run folder does not have the expected content.
+    #[error("{}: {message}; delete the stage's folder and run again", path.display())]
+    RunFolder {
+        /// The file.
+        path: PathBuf,
+        /// What was expected and what was found.
+        message: String,
+    },
+    /// Occurs when the error set is empty, or has no picture of a class.
+    #[error("the error set has {found}: the identification rule `{rule}` found nothing to learn from. Change {settings}")]
+    EmptyErrorSet {
+        /// What was found, such as `0 pictures of class bird (3 of mammal)`.
+        found: String,
+        /// The rule.
+        rule: &'static str,
+        /// The settings that change the outcome.
+        settings: &'static str,
+    },
+    /// Occurs when no picked picture of a class has a usable mask.
+    #[error("no picture of class {class} has a usable mask ({skipped} skipped, see {}): change attention.method, attention.layer or the limits mask.min_area and mask.max_area", masks.display())]
+    NoMask {
+        /// The class.
+        class: String,
+        /// How many pictures were skipped.
+        skipped: usize,
+        /// The table of reasons.
+        masks: PathBuf,
+    },
+    /// Occurs when more pictures are unreadable than `data.max_bad_pictures` allows.
+    #[error("{} picture(s) cannot be used, data.max_bad_pictures is {allowed}; the first are:\n{}", .bad.len(), bad.iter().take(10).cloned().collect::<Vec<_>>().join("\n"))]
+    BadPictures {
+        /// One line per picture: path and reason.
+        bad: Vec<String>,
+        /// How many were allowed.
+        allowed: usize,
+    },
+    /// Occurs when the loss is not a number.
+    #[error("the loss is {loss} at step {step} (learning rate {rate}, pictures {ids:?}): lower train.learning_rate")]
+    Diverged {
+        /// The value.
+        loss: f32,
+        /// Counted from 1.
+        step: usize,
+        /// The learning rate of this step.
+        rate: f64,
+        /// The first ids of the batch.
+        ids: Vec<String>,
+    },
+    /// Occurs when a group of the evaluated split has no picture.
+    #[error("group {group} has no picture in the {split} split: worst-group accuracy is not defined; use a split in which every group occurs")]
+    EmptyGroup {
+        /// The group, as `label x attribute`.
+        group: String,
+        /// The split.
+        split: String,
+    },
+    /// Occurs when an arm's name is unknown.
+    #[error("unknown method `{name}`; known are {known}")]
+    UnknownArm {
+        /// The name as given.
+        name: String,
+        /// All names.
+        known: String,
+    },
+    /// Occurs when an arm cannot be run on a data set.
+    #[error("method `{arm}` is not possible here: {why}")]
+    ImpossibleArm {
+        /// The arm.
+        arm: String,
+        /// The reason and the way out.
+        why: String,
+    },
+    /// Occurs when the run was cancelled.
+    #[error("interrupted during {stage}; the same command goes on from here")]
+    Interrupted {
+        /// The stage that was under way.
+        stage: String,
+    },
+    /// Occurs when a numerical optimiser gives up.
+    #[error("logistic regression did not converge: {0}; raise the regularisation (lower train.c)")]
+    Optimiser(String),
+    /// An error of the data set.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// An error of the weights file.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// An error of the clustering.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// An error of the attention maps.
+    #[error(transparent)]
+    Cam(#[from] CamError),
+    /// An error of the masks.
+    #[error(transparent)]
+    Mask(#[from] MaskError),
+    /// An error of the inpainter.
+    #[error("picture {id}: {source}")]
+    Inpaint {
+        /// The source picture.
+        id: u64,
+        /// The reason.
+        source: InpaintError,
+    },
+}
+
+fn list(problems: &[Problem]) -> String {
+    problems.iter().map(|p| format!("  {p}")).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,195 @@
+//! What the network makes of pictures: pooled features, and features of the background alone.
+
+use std::{borrow::Cow, path::Path};
+
+use burn::tensor::{Tensor, TensorData};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use scgs_data::{Normalisation, atomic, load_batch};
+use scgs_models::{Architecture, Network};
+
+use crate::{Context, Error, run_folder::table_error};
+
+/// Pictures per forward pass; bounds memory, does not change any result.
+const BATCH: usize = 16;
+
+/// Features of a list of pictures.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Features {
+    /// One id per row.
+    pub ids: Vec<u64>,
+    /// Columns of both matrices.
+    pub width: usize,
+    /// `[N, width]`, row major: the last map averaged over all cells, the input of the last layer.
+    pub pooled: Vec<f32>,
+    /// `[N, width]`, row major: the last map averaged over the half of its cells with the lowest activation norm.
+    /// Objects excite the last map of a trained network, so that half is mostly background.
+    pub background: Vec<f32>,
+}
+
+impl Features {
+    /// One row of the pooled features.
+    pub fn row(&self, i: usize) -> &[f32] {
+        &self.pooled[i * self.width..(i + 1) * self.width]
+    }
+
+    /// Computes the features of pictures given as (id, file). `network` should have its batch norms folded.
+    ///
+    /// # Errors
+    /// [`Error::BadPictures`] for unreadable files (they were readable when the run started), [`Error::Interrupted`].
+    pub fn compute(
+        context: &Context<'_>,
+        stage: &str,
+        network: &Network,
+        input: Input,
+        pictures: &[(u64, std::path::PathBuf)],
+    ) -> Result<Self, Error> {
+        let width = input.architecture.feature_width();
+        let mut features =
+            Self { ids: pictures.iter().map(|p| p.0).collect(), width, pooled: Vec::new(), background: Vec::new() };
+        for (i, chunk) in pictures.chunks(BATCH).enumerate() {
+            let paths: Vec<_> = chunk.iter().map(|p| p.1.clone()).collect();
+            let map = network.features(input.load(&paths, context)?);
+            let [n, channels, height, columns] = map.dims();
+            let cells = height * columns;
+            let values = map.into_data().into_vec::<f32>().map_err(|e| Error::Optimiser(format!("{e:?}")))?;
+            for picture in values.chunks(channels * cells).take(n) {
+                features.pooled.extend(mean_of_cells(picture, cells, None));
+                features.background.extend(mean_of_cells(picture, cells, Some(&quiet_cells(picture, cells))));
+            }
+            context.advance(stage, (i * BATCH + chunk.len()).min(pictures.len()))?;
+        }
+        Ok(features)
+    }
+
+    /// Writes tensors `ids`, `pooled` and `background`.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), Error> {
+        let ids: Vec<u8> = self.ids.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let matrix = |v: &[f32]| v.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+        let (pooled, background) = (matrix(&self.pooled), matrix(&self.background));
+        let shape = vec![self.ids.len(), self.width];
+        let view = |dtype, shape: Vec<usize>, data| TensorView::new(dtype, shape, data).map_err(|e| table_error(path, &e));
+        let tensors = [
+            ("background", view(Dtype::F32, shape.clone(), background.as_slice())?),
+            ("ids", view(Dtype::U64, vec![self.ids.len()], ids.as_slice())?),
+            ("pooled", view(Dtype::F32, shape, pooled.as_slice())?),
+        ];
+        let bytes = safetensors::serialize(tensors, None).map_err(|e| table_error(path, &e))?;
+        Ok(atomic::write(path, &bytes)?)
+    }
+
+    /// Reads what [`Self::save`] wrote.
+    ///
+    /// # Errors
+    /// If the file is missing, damaged or of another shape.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let bytes = fs_err::read(path)?;
+        let file = SafeTensors::deserialize(&bytes).map_err(|e| table_error(path, &e))?;
+        let tensor = |name: &str, dtype: Dtype| match file.tensor(name) {
+            Ok(t) if t.dtype() == dtype => Ok(t),
+            Ok(t) => Err(table_error(path, &format!("tensor `{name}` is {:?}, expected {dtype:?}", t.dtype()))),
+            Err(e) => Err(table_error(path, &e)),
+        };
+        let ids = tensor("ids", Dtype::U64)?;
+        let (pooled, background) = (tensor("pooled", Dtype::F32)?, tensor("background", Dtype::F32)?);
+        let &[n, width] = pooled.shape() else {
+            return Err(table_error(path, &"tensor `pooled` is not a matrix"));
+        };
+        if ids.shape() != [n] || background.shape() != pooled.shape() {
+            return Err(table_error(path, &"tensors `ids`, `pooled` and `background` do not belong together"));
+        }
+        Ok(Self {
+            ids: ids.data().as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).collect(),
+            width,
+            pooled: floats(&pooled.data()),
+            background: floats(&background.data()),
+        })
+    }
+}
+
+fn floats(bytes: &Cow<'_, [u8]>) -> Vec<f32> {
+    bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+}
+
+/// How pictures enter a network.
+#[derive(Debug, Clone, Copy)]
+pub struct Input {
+    /// Decides the scaling of the values.
+    pub architecture: Architecture,
+    /// Side of the square input in pixels.
+    pub size: usize,
+}
+
+impl Input {
+    /// Scaling of the architecture.
+    pub fn normalisation(self) -> Normalisation {
+        Normalisation { mean: self.architecture.mean(), std: self.architecture.std() }
+    }
+
+    /// Decodes, resizes and scales pictures: `[N, 3, size, size]` on the context's device.
+    ///
+    /// # Errors
+    /// [`Error::BadPictures`].
+    pub fn load(self, paths: &[std::path::PathBuf], context: &Context<'_>) -> Result<Tensor<4>, Error> {
+        let values = load_batch(paths, self.size as u32, &self.normalisation())
+            .map_err(|bad| Error::BadPictures { bad: bad.iter().map(ToString::to_string).collect(), allowed: 0 })?;
+        let data = TensorData::new(values, [paths.len(), 3, self.size, self.size]);
+        Ok(Tensor::from_data(data, &context.device))
+    }
+}
+
+/// The half of the cells (rounded up) with the lowest Euclidean norm over channels. `picture` is `[channels, cells]`.
+fn quiet_cells(picture: &[f32], cells: usize) -> Vec<usize> {
+    let mut norms: Vec<(f32, usize)> = (0..cells).map(|c| (0.0, c)).collect();
+    for channel in picture.chunks(cells) {
+        for (norm, v) in norms.iter_mut().zip(channel) {
+            norm.0 += v * v;
+        }
+    }
+    norms.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    let mut quiet: Vec<usize> = norms[..cells.div_ceil(2)].iter().map(|n| n.1).collect();
+    quiet.sort_unstable();
+    quiet
+}
+
+/// Mean per channel over some cells (all for `None`).
+fn mean_of_cells<'a>(
+    picture: &'a [f32],
+    cells: usize,
+    chosen: Option<&'a [usize]>,
+) -> impl Iterator<Item = f32> + 'a {
+    picture.chunks(cells).map(move |channel| match chosen {
+        None => channel.iter().sum::<f32>() / cells as f32,
+        Some(chosen) => chosen.iter().map(|&c| channel[c]).sum::<f32>() / chosen.len() as f32,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn background_pooling_leaves_the_excited_cells_out() {
+        // Two channels, four cells; cells 1 and 3 carry the object.
+        let map = [1.0, 9.0, 2.0, 8.0, 0.5, 7.0, 0.5, 9.0];
+        assert_eq!(quiet_cells(&map, 4), [0, 2]);
+        let background: Vec<f32> = mean_of_cells(&map, 4, Some(&[0, 2])).collect();
+        assert_eq!(background, [1.5, 0.5]);
+        assert_eq!(mean_of_cells(&map, 4, None).collect::<Vec<_>>(), [5.0, 4.25]);
+    }
+
+    #[test]
+    fn features_survive_the_disk_and_damage_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("features.safetensors");
+        let f = Features { ids: vec![7, u64::MAX], width: 2, pooled: vec![1.0, 2.0, 3.0, 4.0], background: vec![0.5; 4] };
+        f.save(&path).unwrap();
+        assert_eq!(Features::load(&path).unwrap(), f);
+        let bytes = fs_err::read(&path).unwrap();
+        fs_err::write(&path, &bytes[..bytes.len() - 3]).unwrap();
+        let message = Features::load(&path).unwrap_err().to_string();
+        assert!(message.contains("features.safetensors"), "{message}");
+    }
+}

@@ -1,0 +1,176 @@
+//! Accuracy per group: the one stored truth from which every average is computed and named.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// Counts of one group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// Class index.
+    pub label: usize,
+    /// Index of the spurious attribute's value.
+    pub attribute: usize,
+    /// Evaluated pictures, at least 1.
+    pub n: usize,
+    /// Correctly classified ones, at most `n`.
+    pub correct: usize,
+}
+
+impl Group {
+    /// `correct / n`, 0..=1.
+    pub fn accuracy(&self) -> f64 {
+        self.correct as f64 / self.n as f64
+    }
+}
+
+/// Counts of every group of one evaluated split.
+///
+/// ```
+/// use scgs_debias::GroupReport;
+/// //                                       labels        attributes     predictions
+/// let report = GroupReport::count(2, 2, &[0, 0, 1, 1, 1], &[0, 1, 0, 1, 1], &[0, 1, 1, 1, 0], "test")?;
+/// assert_eq!(report.plain(), 3.0 / 5.0);
+/// assert_eq!(report.worst_group(), 0.0); // label 0 on attribute 1
+/// assert_eq!(report.group_mean(), (1.0 + 0.0 + 1.0 + 0.5) / 4.0);
+/// # Ok::<(), scgs_debias::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupReport {
+    groups: Vec<Group>,
+}
+
+impl GroupReport {
+    /// Counts predictions per group; the three slices are parallel.
+    ///
+    /// # Errors
+    /// [`Error::EmptyGroup`] names the first of the `classes * attributes` groups that does not occur.
+    ///
+    /// # Panics
+    /// If the slices differ in length or hold an index out of range: the caller made them from one table.
+    pub fn count(
+        classes: usize,
+        attributes: usize,
+        labels: &[usize],
+        attribute_of: &[usize],
+        predicted: &[usize],
+        split: &str,
+    ) -> Result<Self, Error> {
+        assert!(labels.len() == attribute_of.len() && labels.len() == predicted.len(), "parallel slices");
+        let mut groups: Vec<Group> = (0..classes * attributes)
+            .map(|g| Group { label: g / attributes, attribute: g % attributes, n: 0, correct: 0 })
+            .collect();
+        for ((&label, &attribute), &prediction) in labels.iter().zip(attribute_of).zip(predicted) {
+            assert!(label < classes && attribute < attributes, "indices in range");
+            let group = &mut groups[label * attributes + attribute];
+            group.n += 1;
+            group.correct += usize::from(prediction == label);
+        }
+        match groups.iter().find(|g| g.n == 0) {
+            Some(g) => Err(Error::EmptyGroup {
+                group: format!("label {} x attribute {}", g.label, g.attribute),
+                split: split.to_owned(),
+            }),
+            None => Ok(Self { groups }),
+        }
+    }
+
+    /// The groups, ordered by label, then attribute.
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    /// Number of evaluated pictures.
+    pub fn n(&self) -> usize {
+        self.groups.iter().map(|g| g.n).sum()
+    }
+
+    /// Share of correct pictures.
+    pub fn plain(&self) -> f64 {
+        self.groups.iter().map(|g| g.correct).sum::<usize>() as f64 / self.n() as f64
+    }
+
+    /// Unweighted mean of the group accuracies ("adjusted accuracy" of SubpopBench).
+    pub fn group_mean(&self) -> f64 {
+        self.groups.iter().map(Group::accuracy).sum::<f64>() / self.groups.len() as f64
+    }
+
+    /// Group accuracies weighted by the groups' shares of the training split: the "average accuracy" that most papers
+    /// give for Waterbirds (group_DRO, `README.md`). `train_counts` is in the order of [`Self::groups`].
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn train_weighted(&self, train_counts: &[usize]) -> f64 {
+        assert_eq!(train_counts.len(), self.groups.len(), "one count per group");
+        let total: usize = train_counts.iter().sum();
+        self.groups.iter().zip(train_counts).map(|(g, &n)| g.accuracy() * n as f64).sum::<f64>() / total as f64
+    }
+
+    /// The lowest group accuracy.
+    pub fn worst_group(&self) -> f64 {
+        self.groups.iter().map(Group::accuracy).fold(f64::INFINITY, f64::min)
+    }
+}
+
+/// Mean, standard deviation and number of values over seeds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Spread {
+    /// Arithmetic mean.
+    pub mean: f64,
+    /// Sample standard deviation (n - 1); absent for one value.
+    pub sd: Option<f64>,
+    /// Number of values.
+    pub n: usize,
+}
+
+impl Spread {
+    /// `None` for no values.
+    pub fn of(values: &[f64]) -> Option<Self> {
+        let n = values.len();
+        if n == 0 {
+            return None;
+        }
+        let mean = values.iter().sum::<f64>() / n as f64;
+        let sd = (n > 1).then(|| (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1) as f64).sqrt());
+        Some(Self { mean, sd, n })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Waterbirds' training shares with hand-made accuracies .9, .5, .25, 1.
+    fn report() -> GroupReport {
+        let groups = [(0, 0, 10, 9), (0, 1, 4, 2), (1, 0, 4, 1), (1, 1, 2, 2)];
+        GroupReport {
+            groups: groups.map(|(label, attribute, n, correct)| Group { label, attribute, n, correct }).to_vec(),
+        }
+    }
+
+    #[test]
+    fn every_average_is_the_hand_computed_one() {
+        let r = report();
+        assert_eq!(r.n(), 20);
+        assert_eq!(r.plain(), 14.0 / 20.0);
+        assert_eq!(r.group_mean(), (0.9 + 0.5 + 0.25 + 1.0) / 4.0);
+        assert_eq!(r.worst_group(), 0.25);
+        let weighted = (0.9 * 3498.0 + 0.5 * 184.0 + 0.25 * 56.0 + 1057.0) / 4795.0;
+        assert!((r.train_weighted(&[3498, 184, 56, 1057]) - weighted).abs() < 1e-12);
+    }
+
+    #[test]
+    fn an_empty_group_is_an_error_that_names_it() {
+        let error = GroupReport::count(2, 2, &[0, 0, 1], &[0, 1, 1], &[0, 0, 0], "val").unwrap_err();
+        assert!(error.to_string().contains("label 1 x attribute 0 has no picture in the val split"), "{error}");
+    }
+
+    #[test]
+    fn spread_is_the_sample_standard_deviation() {
+        let s = Spread::of(&[1.0, 2.0, 3.0, 4.0]).unwrap();
+        assert_eq!((s.mean, s.n), (2.5, 4));
+        assert!((s.sd.unwrap() - (5.0f64 / 3.0).sqrt()).abs() < 1e-12);
+        assert_eq!(Spread::of(&[0.5]).unwrap().sd, None);
+        assert_eq!(Spread::of(&[]), None);
+    }
+}

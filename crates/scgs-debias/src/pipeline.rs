@@ -1,0 +1,252 @@
+//! The whole loop for one seed: data, stages, arms, results.
+
+use std::path::{Path, PathBuf};
+
+use scgs_data::{Definition, Grouped, Split, habitat, waterbirds};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    Context, Error, Event, Results, RunFolder, Settings,
+    arms::{Arm, Pictures},
+    diagnostics, results, run_folder,
+    stages::{Inputs, clusters, erm, errors, evaluate, masks, pictures, synthesis},
+};
+
+/// Raised when the same settings give other results than before, so that old runs are not mixed with new ones.
+const FORMAT: &str = "scgs-run-1";
+/// The weights that ship with the project.
+const LITE0_WEIGHTS: &str = "weights/efficientnet_lite0.safetensors";
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The data set.
+    pub definition: Definition,
+    /// Checked settings.
+    pub settings: Settings,
+    /// The rows of the table.
+    pub arms: Vec<Arm>,
+    /// Where runs lie.
+    pub runs: PathBuf,
+    /// Where data set definitions, the picture pack and weights lie.
+    pub datasets: PathBuf,
+    /// Where the pictures of a data set that is not composed lie.
+    pub data_dir: Option<PathBuf>,
+    /// Pictures without objects for the classical fill; composed data sets bring their own.
+    pub backgrounds: Option<PathBuf>,
+    /// Name of the device, part of the run's identity.
+    pub device: String,
+    /// Goes on when the data set's group counts differ from the published ones.
+    pub accept_counts: bool,
+}
+
+/// What a finished seed leaves.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The folder of the seed.
+    pub seed_folder: PathBuf,
+    /// The folder of the configuration, with all its seeds.
+    pub run_folder: PathBuf,
+}
+
+/// `environment.json`
+#[derive(Serialize)]
+struct Environment<'a> {
+    scgs: &'a str,
+    burn: &'a str,
+    device: &'a str,
+    os: &'a str,
+    architecture: &'a str,
+    weights_sha256: Option<String>,
+}
+
+impl Plan {
+    /// The weights file, or `None` for random weights.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the architecture has no shipped weights or the file does not exist.
+    pub fn weights(&self) -> Result<Option<PathBuf>, Error> {
+        let backbone = &self.settings.backbone;
+        let path = match (backbone.weights.as_str(), backbone.architecture) {
+            ("none", _) => return Ok(None),
+            ("imagenet", scgs_models::Architecture::EfficientNetLite0) => self.datasets.join(LITE0_WEIGHTS),
+            ("imagenet", other) => {
+                return Err(Error::Config {
+                    origin: "backbone.weights".into(),
+                    message: format!(
+                        "no ImageNet weights of {other} ship with the project: name a .pth or .safetensors file, or `none` for random weights"
+                    ),
+                });
+            }
+            (path, _) => PathBuf::from(path),
+        };
+        if path.is_file() {
+            Ok(Some(path))
+        } else {
+            Err(Error::Config {
+                origin: "backbone.weights".into(),
+                message: format!("{} does not exist; name an existing file, or `none`", path.display()),
+            })
+        }
+    }
+
+    fn composed(&self) -> bool {
+        self.definition.name == "habitat" && self.data_dir.is_none()
+    }
+}
+
+/// Runs every stage and arm of one seed, skipping what is finished, and writes `results.json` for the seed and for all
+/// finished seeds of the configuration.
+///
+/// # Errors
+/// Whatever stops a stage; what is finished stays, and the same call goes on from there.
+pub fn run(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Outcome, Error> {
+    let weights = plan.weights()?;
+    let weights_sha256 = weights.as_deref().map(sha256_of).transpose()?;
+    let (grouped, balanced) = data(plan, seed, context)?;
+    let content = if plan.composed() { String::new() } else { index_digest(&grouped) };
+    let identity = [FORMAT, &plan.definition.name, &plan.device, weights_sha256.as_deref().unwrap_or("none"), &content];
+    let parent = plan.runs.join(&plan.definition.name).join(plan.settings.hash(&identity));
+    let folder = RunFolder::open(&parent, seed)?;
+    let config = toml::to_string(&plan.settings).expect("settings are plain TOML values");
+    scgs_data::atomic::write(&folder.root().join("config.toml"), config.as_bytes())?;
+    run_folder::write_json(
+        &folder.root().join("environment.json"),
+        &Environment {
+            scgs: env!("CARGO_PKG_VERSION"),
+            burn: "0.22.1",
+            device: &plan.device,
+            os: std::env::consts::OS,
+            architecture: std::env::consts::ARCH,
+            weights_sha256,
+        },
+    )?;
+    let backgrounds = plan.backgrounds.clone().or_else(|| {
+        let shipped = grouped.index().root.join("backgrounds").join("train");
+        shipped.is_dir().then_some(shipped)
+    });
+    let inputs = Inputs {
+        index: grouped.index(),
+        settings: &plan.settings,
+        folder: &folder,
+        weights: weights.as_deref(),
+        backgrounds: backgrounds.as_deref(),
+        prompts: &plan.definition.prompts(),
+    };
+    stages(inputs, context, &plan.arms)?;
+    for &arm in &plan.arms {
+        evaluate::run(inputs, context, arm, &grouped, balanced.as_ref())?;
+    }
+    run_folder::write_json(&folder.root().join("diagnostics.json"), &diagnostics::compute(inputs, &grouped)?)?;
+    write_results(plan, &parent, &folder, &grouped)?;
+    Ok(Outcome { seed_folder: folder.root().to_owned(), run_folder: parent })
+}
+
+/// The stages before the arms, as far as the arms need them. Nothing here has seen a group label.
+fn stages(inputs: Inputs<'_>, context: &Context<'_>, arms: &[Arm]) -> Result<(), Error> {
+    pictures::run(inputs, context)?;
+    erm::run(inputs, context)?;
+    if arms.iter().any(|a| a.needs_errors()) {
+        errors::run(inputs, context)?;
+    }
+    let wants = |p: Pictures| arms.iter().any(|a| a.pictures == p);
+    if wants(Pictures::Duplicate) || wants(Pictures::Scgs) || wants(Pictures::ScgsRandomMask) {
+        clusters::run(inputs, context)?;
+    }
+    if wants(Pictures::Scgs) || wants(Pictures::ScgsRandomMask) {
+        masks::run(inputs, context)?;
+    }
+    if wants(Pictures::Scgs) {
+        synthesis::run(inputs, context, synthesis::STAGE, masks::STAGE)?;
+    }
+    if wants(Pictures::ScgsRandomMask) {
+        masks::run_random(inputs, context)?;
+        synthesis::run(inputs, context, synthesis::RANDOM_STAGE, masks::RANDOM_STAGE)?;
+    }
+    Ok(())
+}
+
+/// The data set, and where it is composed and an arm needs it, its balanced twin.
+fn data(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<(Grouped, Option<Grouped>), Error> {
+    if !plan.composed() {
+        let root = plan.data_dir.as_ref().ok_or_else(|| Error::Config {
+            origin: format!("data set {}", plan.definition.name),
+            message: format!("its pictures do not ship with the project: name their folder with --data-dir DIR. {}", plan.definition.source),
+        })?;
+        let grouped = waterbirds::read(root, &plan.definition)?;
+        if !plan.accept_counts {
+            scgs_data::check_counts(&grouped, &plan.definition)?;
+        }
+        return Ok((grouped, None));
+    }
+    let config = &plan.settings.habitat;
+    let pack = plan.datasets.join("habitat");
+    let text = toml::to_string(config).expect("settings are plain TOML values");
+    let key: String = Sha256::digest(text).iter().take(6).map(|b| format!("{b:02x}")).collect();
+    let root = plan.runs.join("habitat").join("data").join(key).join(format!("seed-{seed}"));
+    let compose = |stage: &str, folder: &Path, balanced: bool| {
+        let clock = context.start(stage, 0);
+        let reused = folder.join("done").is_file();
+        let progress = |done: usize, total: usize| {
+            if done == 0 {
+                (context.report)(Event::Started { stage: stage.to_owned(), total });
+            }
+            (context.report)(Event::Advanced { done });
+        };
+        if balanced {
+            habitat::compose_balanced_train(&pack, folder, config, seed, &progress)?;
+        } else {
+            habitat::compose(&pack, folder, config, seed, &progress)?;
+        }
+        let summary = format!("composed in {}", folder.display());
+        let seconds = if reused { 0.0 } else { clock.elapsed().as_secs_f64() };
+        (context.report)(Event::Finished { stage: stage.to_owned(), summary, seconds, reused });
+        waterbirds::read(folder, &plan.definition)
+    };
+    let grouped = compose("data", &root.join("biased"), false)?;
+    let balanced = plan
+        .arms
+        .iter()
+        .any(|a| a.pictures == Pictures::Balanced)
+        .then(|| compose("data-balanced", &root.join("balanced"), true))
+        .transpose()?;
+    Ok((grouped, balanced))
+}
+
+fn write_results(plan: &Plan, parent: &Path, folder: &RunFolder, grouped: &Grouped) -> Result<(), Error> {
+    let train_counts = diagnostics::train_counts(grouped);
+    let finished: Vec<Arm> =
+        Arm::ALL.into_iter().filter(|&arm| folder.is_done(&evaluate::stage_name(arm))).collect();
+    let mut results = Results {
+        schema: results::SCHEMA,
+        dataset: plan.definition.name.clone(),
+        classes: grouped.index().classes.clone(),
+        attributes: grouped.attribute_names().to_vec(),
+        rows: Results::rows_of_seed(folder, &finished, &train_counts)?,
+    };
+    results.write(&folder.root().join("results.json"))?;
+    results.rows.clear();
+    for seed in results::seed_folders(parent)? {
+        let path = seed.join("results.json");
+        if path.is_file() {
+            results.rows.extend(Results::read(&path)?.rows);
+        }
+    }
+    results.write(&parent.join("results.json"))
+}
+
+fn sha256_of(path: &Path) -> Result<String, Error> {
+    Ok(Sha256::digest(fs_err::read(path)?).iter().map(|b| format!("{b:02x}")).collect())
+}
+
+/// Changes with every id, file name, label and split.
+fn index_digest(grouped: &Grouped) -> String {
+    let mut hasher = Sha256::new();
+    for split in [Split::Train, Split::Val, Split::Test] {
+        for s in grouped.index().of(split) {
+            hasher.update(format!("{}\t{}\t{}\t{split}\n", s.id, s.path.display(), s.label));
+        }
+    }
+    hasher.finalize().iter().map(|b| format!("{b:02x}")).collect()
+}

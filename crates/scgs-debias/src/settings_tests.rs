@@ -1,0 +1,80 @@
+//! Tests of the layers of settings, their checks and their hash.
+
+use std::path::Path;
+
+use super::*;
+
+fn definition(extra: &str) -> Definition {
+    let text = format!(
+        "name = \"d\"\ntitle = \"t\"\nsource = \"s\"\nlicence = \"l\"\nlayout = \"waterbirds\"\nclasses = [\"a\", \"b\"]\n\
+         attributes = [\"x\", \"y\"]\n[prompts]\na = [\"a\"]\nb = [\"b\"]\n{extra}"
+    );
+    Definition::parse(&text, Path::new("d.toml")).unwrap()
+}
+
+#[test]
+fn later_layers_win() {
+    let d = definition("[recipe]\ntrain.c = 0.1\ncluster.k = 5\n[profiles.quick]\ncluster.k = 2\nhabitat.train = 300\n");
+    let file = || Some(("c.toml".to_owned(), "habitat.train = 500".parse().unwrap()));
+    let sets = ["habitat.train=700".to_owned()];
+    let resolve = |profile, file, sets| Settings::resolve(&d, profile, file, sets).unwrap();
+    let at = |s: &Settings| (s.train.c, s.cluster.k, s.habitat.train);
+    assert_eq!(at(&resolve(None, None, &[])), (0.1, 5, 1200));
+    assert_eq!(at(&resolve(Some("quick"), None, &[])), (0.1, 2, 300));
+    assert_eq!(at(&resolve(Some("quick"), file(), &[])), (0.1, 2, 500));
+    assert_eq!(at(&resolve(Some("quick"), file(), &sets)), (0.1, 2, 700));
+}
+
+#[test]
+fn words_numbers_and_tables_can_be_set() {
+    let sets = ["identify.rule=held-out", "mask.rule={ kind = \"otsu\" }", "synthesis.feather=0"].map(str::to_owned);
+    let s = Settings::resolve(&definition(""), None, None, &sets).unwrap();
+    assert_eq!(s.identify.rule, IdentifyRule::HeldOut);
+    assert_eq!(s.mask.rule, MaskRule::Otsu);
+    assert_eq!(s.synthesis.feather, 0.0);
+}
+
+#[test]
+fn every_problem_is_listed_with_its_range() {
+    let settings = Settings {
+        identify: IdentifySettings { folds: 1, c: f64::NAN, ..IdentifySettings::default() },
+        mask: MaskSettings { min_area: 0.5, max_area: 0.4, ..MaskSettings::default() },
+        jtt: JttSettings { upweight: 0 },
+        ..Settings::default()
+    };
+    let message = settings.check().unwrap_err().to_string();
+    for part in [
+        "4 setting(s) cannot be used",
+        "identify.folds is 1, expected 2 to 20",
+        "identify.c is NaN, expected a number above 0",
+        "mask.max_area is 0.4, expected above mask.min_area, at most 1",
+        "jtt.upweight is 0, expected 1 to 1000000",
+    ] {
+        assert!(message.contains(part), "{part} in {message}");
+    }
+}
+
+#[test]
+fn the_message_names_the_layer_that_is_wrong() {
+    let wrong = |profile, file: Option<(String, toml::Table)>, sets: &[String]| {
+        let d = definition("[profiles.broken]\ntrain.cc = 1\n");
+        Settings::resolve(&d, profile, file, sets).unwrap_err().to_string()
+    };
+    assert!(wrong(Some("broken"), None, &[]).starts_with("[profiles.broken] of data set d"));
+    assert!(wrong(None, Some(("my.toml".into(), "x = 1".parse().unwrap())), &[]).starts_with("my.toml: "));
+    assert!(wrong(None, None, &["train.c=\"high\"".into()]).starts_with("--set train.c="));
+    assert!(wrong(None, None, &["train".into()]).contains("expected section.key=value"));
+    assert!(wrong(Some("slow"), None, &[]).contains("it has: broken"));
+}
+
+#[test]
+fn the_hash_changes_with_every_part_and_nothing_else() {
+    let base = Settings::default();
+    let hash = base.hash(&["d", "flex"]);
+    assert_eq!(hash, Settings::default().hash(&["d", "flex"]));
+    assert_eq!(hash.len(), 12);
+    assert_ne!(hash, base.hash(&["d", "tch"]));
+    assert_ne!(hash, base.hash(&["df", "lex"]), "parts are kept apart");
+    let other = Settings { jtt: JttSettings { upweight: 21 }, ..Settings::default() };
+    assert_ne!(hash, other.hash(&["d", "flex"]));
+}

@@ -1,0 +1,184 @@
+//! Stage `2-errors`: the training pictures the classifier gets wrong.
+//!
+//! A network that has been trained to the end makes hardly any mistake on its own training pictures, so they are found
+//! by stopping early (JTT) or by asking a head that has not seen the picture.
+
+use burn::{
+    nn::LinearConfig,
+    tensor::{Tensor, TensorData},
+};
+use rand::seq::SliceRandom;
+use scgs_data::stream;
+
+use super::{
+    Inputs,
+    erm::{self, Prediction},
+};
+use crate::{
+    Context, Error, RunFolder,
+    features::Features,
+    logistic::{self, Examples, Standardiser, most_probable},
+    minibatch::{self, Schedule, Targets},
+    run_folder,
+    settings::{IdentifyRule, IdentifySettings},
+};
+
+/// Folder name.
+pub const STAGE: &str = "2-errors";
+/// Examples per step of the early-stopped head.
+const BATCH: usize = 32;
+
+/// Finds the error set and writes `errors.csv` (id, label, predicted, confidence) in the order of the training split.
+///
+/// # Errors
+/// [`Error::EmptyErrorSet`] if a class has no mistake.
+pub fn run(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), Error> {
+    let rule = inputs.settings.identify.rule;
+    let total = if rule == IdentifyRule::EarlyEpoch { 0 } else { inputs.settings.identify.folds };
+    inputs.folder.stage(context, STAGE, total, |folder| {
+        let features = erm::train_features(inputs.folder)?;
+        let labels: Vec<usize> = erm::train_predictions(inputs.folder)?.iter().map(|p| p.label).collect();
+        let predictions = identify(inputs, context, &features, &labels)?;
+        let errors: Vec<Prediction> = predictions.into_iter().filter(|p| p.label != p.predicted).collect();
+        let counts: Vec<usize> =
+            (0..inputs.classes()).map(|c| errors.iter().filter(|e| e.label == c).count()).collect();
+        let named: Vec<String> =
+            counts.iter().zip(&inputs.index.classes).map(|(n, class)| format!("{n} of {class}")).collect();
+        if counts.contains(&0) {
+            let found = format!("{} pictures ({})", errors.len(), named.join(", "));
+            return Err(Error::EmptyErrorSet { found, rule: rule.name(), settings: rule.settings() });
+        }
+        run_folder::write_csv(&folder.join("errors.csv"), &errors)?;
+        Ok(format!("{} of {} pictures by rule {} ({})", errors.len(), labels.len(), rule.name(), named.join(", ")))
+    })
+}
+
+/// The error set.
+///
+/// # Errors
+/// If the stage's file is missing or damaged.
+pub fn read(folder: &RunFolder) -> Result<Vec<Prediction>, Error> {
+    run_folder::read_csv(&folder.path(STAGE, "errors.csv"))
+}
+
+/// Predictions of the identification model on the training split, one per row of `features`.
+fn identify(
+    inputs: Inputs<'_>,
+    context: &Context<'_>,
+    features: &Features,
+    labels: &[usize],
+) -> Result<Vec<Prediction>, Error> {
+    let settings = &inputs.settings.identify;
+    let matrix = match settings.rule {
+        IdentifyRule::Background => &features.background,
+        IdentifyRule::HeldOut | IdentifyRule::EarlyEpoch => &features.pooled,
+    };
+    let probabilities = match settings.rule {
+        IdentifyRule::EarlyEpoch => early_epoch(inputs, context, matrix, features.width, labels)?,
+        _ => held_out(inputs.folder.seed, context, matrix, features.width, labels, inputs.classes(), settings)?,
+    };
+    Ok(probabilities
+        .iter()
+        .zip(labels)
+        .zip(&features.ids)
+        .map(|((p, &label), &id)| {
+            let (predicted, confidence) = most_probable(p);
+            Prediction { id, label, predicted, confidence }
+        })
+        .collect())
+}
+
+/// Fold number per example: classes spread evenly, order drawn from the run's stream.
+fn stratified_folds(seed: u64, labels: &[usize], classes: usize, folds: usize) -> Vec<usize> {
+    let mut fold_of = vec![0; labels.len()];
+    for class in 0..classes {
+        let mut members: Vec<usize> = (0..labels.len()).filter(|&i| labels[i] == class).collect();
+        members.shuffle(&mut stream(seed, "errors/folds", class as u64));
+        members.iter().enumerate().for_each(|(position, &i)| fold_of[i] = position % folds);
+    }
+    fold_of
+}
+
+fn held_out(
+    seed: u64,
+    context: &Context<'_>,
+    matrix: &[f32],
+    width: usize,
+    labels: &[usize],
+    classes: usize,
+    settings: &IdentifySettings,
+) -> Result<Vec<Vec<f64>>, Error> {
+    let fold_of = stratified_folds(seed, labels, classes, settings.folds);
+    let mut probabilities = vec![Vec::new(); labels.len()];
+    for fold in 0..settings.folds {
+        let chosen: Vec<usize> = (0..labels.len()).filter(|&i| fold_of[i] != fold).collect();
+        let rows: Vec<f32> =
+            chosen.iter().flat_map(|&i| matrix[i * width..(i + 1) * width].iter().copied()).collect();
+        let chosen_labels: Vec<usize> = chosen.iter().map(|&i| labels[i]).collect();
+        let weights = vec![1.0; chosen.len()];
+        let examples = Examples { features: &rows, width, labels: &chosen_labels, weights: &weights };
+        let head = logistic::fit(examples, classes, settings.c, &Standardiser::fit(&rows, width))?;
+        for i in (0..labels.len()).filter(|&i| fold_of[i] == fold) {
+            probabilities[i] = head.probabilities(&matrix[i * width..(i + 1) * width]);
+        }
+        context.advance(STAGE, fold + 1)?;
+    }
+    Ok(probabilities)
+}
+
+/// A head on standardised features, stopped after `identify.epoch` passes at a constant rate.
+fn early_epoch(
+    inputs: Inputs<'_>,
+    context: &Context<'_>,
+    matrix: &[f32],
+    width: usize,
+    labels: &[usize],
+) -> Result<Vec<Vec<f64>>, Error> {
+    let settings = &inputs.settings.identify;
+    let scaled: Vec<f32> = Standardiser::fit(matrix, width).apply(matrix).iter().map(|&v| v as f32).collect();
+    let device = context.device.clone().autodiff();
+    device.seed(inputs.folder.seed);
+    let targets = Targets {
+        names: labels.iter().enumerate().map(|(i, _)| i.to_string()).collect(),
+        labels: labels.to_vec(),
+        weights: vec![1.0; labels.len()],
+    };
+    let schedule = Schedule {
+        steps: settings.epoch * labels.len().div_ceil(BATCH),
+        batch: BATCH,
+        learning_rate: settings.learning_rate,
+        cosine: false,
+        weight_decay: 0.0,
+        momentum: 0.9,
+        stream: (inputs.folder.seed, "errors/order".into()),
+    };
+    let head = LinearConfig::new(width, inputs.classes()).init(&device);
+    let (head, _) = minibatch::train(context, STAGE, head, &schedule, &targets, &|head, batch| {
+        Ok(head.forward(minibatch::rows(&scaled, width, batch, &device)))
+    })?;
+    let all = Tensor::<2>::from_data(TensorData::new(scaled, [labels.len(), width]), &device);
+    let logits = head.forward(all).inner().into_data().convert::<f32>().into_vec::<f32>().expect("converted to f32");
+    Ok(logits
+        .chunks(inputs.classes())
+        .map(|row| logistic::softmax(&row.iter().map(|&v| f64::from(v)).collect::<Vec<_>>()))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folds_are_stratified_complete_and_seeded() {
+        let labels: Vec<usize> = (0..53).map(|i| usize::from(i % 3 == 0)).collect();
+        let folds = stratified_folds(1, &labels, 2, 5);
+        for class in 0..2 {
+            let sizes: Vec<usize> =
+                (0..5).map(|f| (0..53).filter(|&i| folds[i] == f && labels[i] == class).count()).collect();
+            let (min, max) = (sizes.iter().min(), sizes.iter().max());
+            assert!(max.zip(min).is_some_and(|(max, min)| max - min <= 1), "{sizes:?}");
+        }
+        assert_eq!(folds, stratified_folds(1, &labels, 2, 5));
+        assert_ne!(folds, stratified_folds(2, &labels, 2, 5));
+    }
+}

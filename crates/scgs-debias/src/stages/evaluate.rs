@@ -1,0 +1,271 @@
+//! Stages `6-<arm>`: each arm is trained and, at the very end, tested. This is the only stage that sees groups: for the
+//! report of every arm, and for the training of the oracles.
+
+use std::path::PathBuf;
+
+use scgs_data::{Grouped, Index, Sample, Split};
+use scgs_models::{HeadPolicy, Network};
+
+use super::{
+    Inputs,
+    erm::{self, Prediction},
+    errors, retrain, synthesis,
+};
+use crate::{
+    Context, Error, GroupReport, RunFolder,
+    arms::{Arm, Method, Pictures},
+    features::{Features, Input},
+    logistic::{LinearHead, Standardiser, most_probable},
+    run_folder,
+    settings::TrainMode,
+    training::{Example, Trained, group_weights},
+};
+
+/// Folder of the test split's features (mode `head`); written when every choice has been made.
+pub const TEST_STAGE: &str = "6-test";
+/// Folder of the balanced training split's features.
+pub const BALANCED_STAGE: &str = "6-balanced-data";
+const BATCH: usize = 32;
+
+/// Folder name of an arm.
+pub fn stage_name(arm: Arm) -> String {
+    format!("6-{}", arm.name())
+}
+
+/// What an arm learns from.
+struct TrainingSet {
+    files: Vec<(u64, PathBuf)>,
+    examples: Vec<Example>,
+    /// `[examples, width]`; empty in mode `full`.
+    features: Vec<f32>,
+}
+
+/// Trains an arm and reports its accuracy per group of the test split: `model.safetensors`, `predictions.csv`,
+/// `groups.json`, and `metrics.jsonl` where mini-batches are used.
+///
+/// # Errors
+/// [`Error::EmptyGroup`], [`Error::ImpossibleArm`] for `oracle-balanced` without a balanced set, and those of training.
+pub fn run(
+    inputs: Inputs<'_>,
+    context: &Context<'_>,
+    arm: Arm,
+    grouped: &Grouped,
+    balanced: Option<&Grouped>,
+) -> Result<(), Error> {
+    let head_mode = inputs.settings.train.mode == TrainMode::Head;
+    if head_mode {
+        test_features(inputs, context)?;
+        if arm.pictures == Pictures::Balanced {
+            balanced_features(inputs, context, arm, balanced)?;
+        }
+    }
+    let stage = stage_name(arm);
+    let total = match (head_mode, arm.pictures, arm.method) {
+        (true, ..) | (_, Pictures::Real, Method::Erm) => 0,
+        _ => retrain::steps(inputs, inputs.usable(Split::Train)?.len()),
+    };
+    inputs.folder.stage(context, &stage, total, |folder| {
+        let erm = inputs.folder.path(erm::STAGE, "model.safetensors");
+        let trained = if arm.pictures == Pictures::Real && arm.method == Method::Erm {
+            // The classifier of stage 1 is this arm.
+            let network = inputs.erm_network(context)?;
+            if head_mode { Trained::Head(Trained::head_of(&network)) } else { Trained::Network(Box::new(network)) }
+        } else {
+            let set = training_set(inputs, arm, grouped, balanced)?;
+            if head_mode {
+                let real = erm::train_features(inputs.folder)?;
+                let scale = Standardiser::fit(&real.pooled, real.width);
+                Trained::Head(retrain::fit_head(inputs, &set.features, real.width, &set.examples, &scale)?)
+            } else {
+                let (network, metrics) = retrain::train_network(inputs, context, &stage, &set.files, &set.examples)?;
+                retrain::write_metrics(folder, &metrics)?;
+                Trained::Network(Box::new(network))
+            }
+        };
+        let model = folder.join("model.safetensors");
+        let test = inputs.usable(Split::Test)?;
+        let predictions = match trained {
+            Trained::Head(head) => {
+                let architecture = inputs.settings.backbone.architecture;
+                let classes = Some(inputs.classes());
+                let network = scgs_models::load(architecture, &erm, classes, HeadPolicy::Keep, &context.device)?;
+                let predictions = predict_features(inputs.folder, &head, &test)?;
+                scgs_models::save(&network.with_linear(head.weight, head.bias), &model)?;
+                predictions
+            }
+            Trained::Network(network) => {
+                if arm.pictures == Pictures::Real && arm.method == Method::Erm {
+                    fs_err::copy(&erm, &model)?;
+                } else {
+                    scgs_models::save(&network, &model)?;
+                }
+                predict_pictures(context, *network, inputs.input(), inputs.index, &test)?
+            }
+        };
+        run_folder::write_csv(&folder.join("predictions.csv"), &predictions)?;
+        let report = report(grouped, &predictions, "test")?;
+        run_folder::write_json(&folder.join("groups.json"), &report)?;
+        Ok(format!("worst group {:.3}, average {:.3}", report.worst_group(), report.plain()))
+    })
+}
+
+/// The accuracy of predictions per group.
+///
+/// # Errors
+/// [`Error::EmptyGroup`].
+pub fn report(grouped: &Grouped, predictions: &[Prediction], split: &str) -> Result<GroupReport, Error> {
+    let attributes: Vec<usize> = predictions
+        .iter()
+        .map(|p| grouped.attribute_of(p.id).expect("predictions are about pictures of the data set"))
+        .collect();
+    let labels: Vec<usize> = predictions.iter().map(|p| p.label).collect();
+    let predicted: Vec<usize> = predictions.iter().map(|p| p.predicted).collect();
+    let classes = grouped.index().classes.len();
+    GroupReport::count(classes, grouped.attribute_names().len(), &labels, &attributes, &predicted, split)
+}
+
+/// Reads the report of a finished arm.
+///
+/// # Errors
+/// If the file is missing or damaged.
+pub fn read(folder: &RunFolder, arm: Arm) -> Result<GroupReport, Error> {
+    run_folder::read_json(&folder.path(&stage_name(arm), "groups.json"))
+}
+
+fn test_features(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), Error> {
+    let test = inputs.usable(Split::Test)?;
+    inputs.folder.stage(context, TEST_STAGE, test.len(), |folder| {
+        let network = inputs.erm_network(context)?;
+        Features::compute(context, TEST_STAGE, &network, inputs.input(), &inputs.files(&test))?
+            .save(&folder.join("features.safetensors"))?;
+        Ok(format!("features of {} test pictures", test.len()))
+    })
+}
+
+fn need_balanced<'a>(arm: Arm, balanced: Option<&'a Grouped>) -> Result<&'a Grouped, Error> {
+    balanced.ok_or_else(|| Error::ImpossibleArm {
+        arm: arm.name().into(),
+        why: "a balanced training set of the same size exists only where pictures are composed (habitat); leave it out of --methods".into(),
+    })
+}
+
+fn balanced_features(
+    inputs: Inputs<'_>,
+    context: &Context<'_>,
+    arm: Arm,
+    balanced: Option<&Grouped>,
+) -> Result<(), Error> {
+    let index = need_balanced(arm, balanced)?.index();
+    let samples = index.of(Split::Train);
+    inputs.folder.stage(context, BALANCED_STAGE, samples.len(), |folder| {
+        let network = inputs.erm_network(context)?;
+        let files: Vec<_> = samples.iter().map(|s| (s.id, index.absolute(s))).collect();
+        Features::compute(context, BALANCED_STAGE, &network, inputs.input(), &files)?
+            .save(&folder.join("features.safetensors"))?;
+        Ok(format!("features of {} pictures with equally large groups (oracle)", samples.len()))
+    })
+}
+
+fn training_set(
+    inputs: Inputs<'_>,
+    arm: Arm,
+    grouped: &Grouped,
+    balanced: Option<&Grouped>,
+) -> Result<TrainingSet, Error> {
+    let head_mode = inputs.settings.train.mode == TrainMode::Head;
+    if arm.pictures == Pictures::Balanced {
+        let index = need_balanced(arm, balanced)?.index();
+        let samples = index.of(Split::Train);
+        return Ok(TrainingSet {
+            files: samples.iter().map(|s| (s.id, index.absolute(s))).collect(),
+            examples: samples.iter().map(|s| Example::plain(s.label)).collect(),
+            features: if head_mode {
+                Features::load(&inputs.folder.path(BALANCED_STAGE, "features.safetensors"))?.pooled
+            } else {
+                Vec::new()
+            },
+        });
+    }
+    let real = inputs.usable(Split::Train)?;
+    let mut set = TrainingSet {
+        files: inputs.files(&real),
+        examples: real.iter().map(|s| Example::plain(s.label)).collect(),
+        features: if head_mode { erm::train_features(inputs.folder)?.pooled } else { Vec::new() },
+    };
+    match arm.method {
+        Method::Erm => {}
+        Method::Jtt => {
+            for error in errors::read(inputs.folder)? {
+                let position = position(&real, error.id);
+                set.examples[position].repeats = inputs.settings.jtt.upweight;
+            }
+        }
+        Method::Reweight => {
+            let attributes = grouped.attribute_names().len();
+            let group = |s: &&Sample| Some(s.label * attributes + grouped.attribute_of(s.id)?);
+            let groups: Vec<usize> = real.iter().filter_map(group).collect();
+            let weights = group_weights(&groups, inputs.classes() * attributes)?;
+            set.examples.iter_mut().zip(weights).for_each(|(e, w)| e.weight = w);
+        }
+    }
+    match arm.pictures {
+        Pictures::Real | Pictures::Balanced => {}
+        Pictures::Duplicate => {
+            // As many copies as SCGS makes new pictures, of the same sources.
+            for pick in super::clusters::picks(inputs.folder)? {
+                set.examples[position(&real, pick.id)].repeats += 1;
+            }
+        }
+        Pictures::Scgs => add_synthetic(inputs, &mut set, synthesis::STAGE)?,
+        Pictures::ScgsRandomMask => add_synthetic(inputs, &mut set, synthesis::RANDOM_STAGE)?,
+    }
+    Ok(set)
+}
+
+fn position(samples: &[&Sample], id: u64) -> usize {
+    samples.iter().position(|s| s.id == id).expect("mistakes are usable training pictures")
+}
+
+fn add_synthetic(inputs: Inputs<'_>, set: &mut TrainingSet, stage: &str) -> Result<(), Error> {
+    let rows = synthesis::read(inputs.folder, stage)?;
+    if inputs.settings.train.mode == TrainMode::Head {
+        set.features.extend(synthesis::features(inputs.folder, stage)?.pooled);
+    }
+    for row in rows {
+        set.files.push((row.img_id, inputs.folder.path(stage, &row.img_filename)));
+        set.examples.push(Example::plain(row.y));
+    }
+    Ok(())
+}
+
+fn predict_features(folder: &RunFolder, head: &LinearHead, test: &[&Sample]) -> Result<Vec<Prediction>, Error> {
+    let features = Features::load(&folder.path(TEST_STAGE, "features.safetensors"))?;
+    let labels: Vec<usize> = test.iter().map(|s| s.label).collect();
+    Ok(erm::predict(head, &features, &labels))
+}
+
+/// Answers of a whole network.
+///
+/// # Errors
+/// Those of reading pictures, and [`Error::Interrupted`].
+pub fn predict_pictures(
+    context: &Context<'_>,
+    network: Network,
+    input: Input,
+    index: &Index,
+    samples: &[&Sample],
+) -> Result<Vec<Prediction>, Error> {
+    let network = network.fold_batch_norm();
+    let mut predictions = Vec::with_capacity(samples.len());
+    for chunk in samples.chunks(BATCH) {
+        let paths: Vec<PathBuf> = chunk.iter().map(|s| index.absolute(s)).collect();
+        let logits = network.forward(input.load(&paths, context)?);
+        let values = logits.into_data().convert::<f32>().into_vec::<f32>().expect("converted to f32");
+        for (sample, row) in chunk.iter().zip(values.chunks(index.classes.len())) {
+            let row: Vec<f64> = row.iter().map(|&v| f64::from(v)).collect();
+            let (predicted, confidence) = most_probable(&crate::logistic::softmax(&row));
+            predictions.push(Prediction { id: sample.id, label: sample.label, predicted, confidence });
+        }
+    }
+    Ok(predictions)
+}

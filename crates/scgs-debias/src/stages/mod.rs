@@ -1,0 +1,86 @@
+//! The stages of a run, in order. Each reads what earlier ones wrote, writes one folder, and can be called alone.
+
+pub mod clusters;
+pub mod erm;
+pub mod errors;
+pub mod evaluate;
+pub mod masks;
+pub mod pictures;
+pub mod retrain;
+pub mod synthesis;
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use scgs_data::{Index, Sample, Split};
+use scgs_models::{HeadPolicy, Network};
+
+use crate::{Context, Error, RunFolder, Settings, features::Input};
+
+/// What every stage works on. There is no group attribute in here: nothing downstream of it can use one.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    /// The pictures.
+    pub index: &'a Index,
+    /// Checked settings.
+    pub settings: &'a Settings,
+    /// Where results go.
+    pub folder: &'a RunFolder,
+    /// The weights file; `None` starts from random weights.
+    pub weights: Option<&'a Path>,
+    /// A folder of pictures without objects, for the classical fill.
+    pub backgrounds: Option<&'a Path>,
+    /// What to paint, per class.
+    pub prompts: &'a [String],
+}
+
+impl Inputs<'_> {
+    /// How pictures enter the network.
+    pub fn input(&self) -> Input {
+        Input { architecture: self.settings.backbone.architecture, size: self.settings.backbone.input_size }
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        self.index.classes.len()
+    }
+
+    /// The pictures of a split that were readable when the run started, in the order of the index.
+    ///
+    /// # Errors
+    /// If the table of unreadable pictures is missing or damaged.
+    pub fn usable(&self, split: Split) -> Result<Vec<&Sample>, Error> {
+        let bad = pictures::unreadable(self.folder)?;
+        Ok(self.index.of(split).into_iter().filter(|s| !bad.contains(&s.id)).collect())
+    }
+
+    /// Ids and files of samples.
+    pub fn files(&self, samples: &[&Sample]) -> Vec<(u64, PathBuf)> {
+        samples.iter().map(|s| (s.id, self.index.absolute(s))).collect()
+    }
+
+    /// A network to start training from: pretrained or random, with a fresh last layer for the data set's classes.
+    ///
+    /// # Errors
+    /// Those of the weights file.
+    pub fn fresh_network(&self, device: &Device) -> Result<Network, Error> {
+        let architecture = self.settings.backbone.architecture;
+        // burn draws initial weights from one generator per process: seeding it here makes them a function of the run.
+        device.seed(self.folder.seed);
+        Ok(match self.weights {
+            Some(path) => scgs_models::load(architecture, path, Some(self.classes()), HeadPolicy::Replace, device)?,
+            None => architecture.init(self.classes(), device),
+        })
+    }
+
+    /// The trained ERM classifier, batch norms folded.
+    ///
+    /// # Errors
+    /// Those of the weights file.
+    pub fn erm_network(&self, context: &Context<'_>) -> Result<Network, Error> {
+        let path = self.folder.path(erm::STAGE, "model.safetensors");
+        let architecture = self.settings.backbone.architecture;
+        let network = scgs_models::load(architecture, &path, Some(self.classes()), HeadPolicy::Keep, &context.device)?;
+        Ok(network.fold_batch_norm())
+    }
+}

@@ -1,0 +1,146 @@
+//! The loop from end to end on tiny pictures: what it computes, and that it computes the same thing every time.
+
+#![expect(clippy::unwrap_used, reason = "a failed test panics")]
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use scgs_tests::{finish, hashes, scgs, tiny_run};
+use serde_json::Value;
+
+/// Everything a run leaves that must not depend on anything but settings and seed.
+fn products(folder: &Path) -> BTreeMap<PathBuf, String> {
+    let mut files = hashes(&folder.join("runs")).unwrap();
+    // The markers repeat the folder's name; the page embeds nothing else that is not here.
+    files.retain(|path, _| path.file_name().is_some_and(|n| n != "done"));
+    files
+}
+
+fn results(folder: &Path) -> Value {
+    let files = hashes(&folder.join("runs/habitat")).unwrap();
+    let path = files.keys().filter(|p| p.ends_with("results.json")).min_by_key(|p| p.components().count()).unwrap();
+    serde_json::from_slice(&fs_err::read(folder.join("runs/habitat").join(path)).unwrap()).unwrap()
+}
+
+#[test]
+fn every_arm_is_there_and_every_average_follows_from_the_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = finish(&mut scgs(dir.path(), &tiny_run(&["--json"])));
+    said.expect(0, &["1-erm", "2-errors", "3-clusters", "4-masks", "5-synthesis", "6-scgs+jtt"]);
+    let printed: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(printed, results(dir.path()), "standard output is the file");
+    let rows = printed["rows"].as_array().unwrap();
+    let names: Vec<&str> = rows.iter().map(|r| r["method"].as_str().unwrap()).collect();
+    assert_eq!(
+        names,
+        ["erm", "duplicate", "scgs-random-mask", "scgs", "jtt", "scgs+jtt", "oracle-reweight", "oracle-balanced"]
+    );
+    for row in rows {
+        let groups = row["groups"].as_array().unwrap();
+        let count = |g: &Value, key: &str| g[key].as_f64().unwrap();
+        assert_eq!(groups.iter().map(|g| count(g, "n")).collect::<Vec<_>>(), [10.0; 4]);
+        let accuracy: Vec<f64> = groups.iter().map(|g| count(g, "correct") / count(g, "n")).collect();
+        let worst = accuracy.iter().copied().fold(1.0, f64::min);
+        assert_eq!(row["worst_group"].as_f64().unwrap(), worst);
+        let plain = groups.iter().map(|g| count(g, "correct")).sum::<f64>() / 40.0;
+        assert_eq!(row["plain"].as_f64().unwrap(), plain);
+        // 160 training pictures, half a class each, 95 % on its own background: 76 + 4 + 4 + 76.
+        let weighted = (76.0 * accuracy[0] + 4.0 * accuracy[1] + 4.0 * accuracy[2] + 76.0 * accuracy[3]) / 160.0;
+        assert!((row["train_weighted"].as_f64().unwrap() - weighted).abs() < 1e-12);
+        let oracle = row["method"].as_str().unwrap().starts_with("oracle-");
+        assert_eq!(row["sees_groups"]["training"], oracle);
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_on_any_number_of_threads() {
+    let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let words = tiny_run(&["--quiet"]);
+    finish(&mut scgs(a.path(), &words)).expect(0, &[]);
+    finish(scgs(b.path(), &words).env("RAYON_NUM_THREADS", "1")).expect(0, &[]);
+    let (a, b) = (products(a.path()), products(b.path()));
+    let differing: Vec<_> = a.iter().filter(|(path, hash)| b.get(*path) != Some(hash)).map(|(p, _)| p).collect();
+    assert!(differing.is_empty() && a.len() == b.len(), "{differing:?}");
+}
+
+#[test]
+fn a_second_call_computes_nothing_and_another_method_reuses_what_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    finish(&mut scgs(dir.path(), &tiny_run(&["--methods", "erm,duplicate"]))).expect(0, &[]);
+    let before = products(dir.path());
+    let again = finish(&mut scgs(dir.path(), &tiny_run(&["--methods", "erm,duplicate"])));
+    again.expect(0, &[]);
+    for line in again.stderr.lines().filter(|l| l.starts_with("  ")) {
+        assert!(line.contains("kept"), "{line}");
+    }
+    assert_eq!(before, products(dir.path()));
+    let more = finish(&mut scgs(dir.path(), &tiny_run(&["--methods", "jtt"])));
+    more.expect(0, &[]);
+    let kept = |stage: &str| more.stderr.lines().any(|l| l.contains(stage) && l.contains("kept"));
+    assert!(kept("1-erm") && kept("2-errors") && !kept("6-jtt"), "{}", more.stderr);
+    assert_eq!(results(dir.path())["rows"].as_array().unwrap().len(), 3, "earlier rows stay");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_leaves_a_run_that_goes_on_to_the_same_result() {
+    let (whole, cut) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let words = tiny_run(&[]);
+    finish(&mut scgs(whole.path(), &words)).expect(0, &[]);
+    let mut interrupted = 0;
+    for wait in [150, 700, 1500] {
+        let child = scgs(cut.path(), &words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(wait));
+        let kill = format!("kill -INT {}", child.id());
+        std::process::Command::new("sh").args(["-c", &kill]).status().unwrap();
+        let said = scgs_tests::Said::from(child.wait_with_output().unwrap());
+        match said.code {
+            Some(130) => {
+                interrupted += 1;
+                said.expect(130, &["interrupted during", "the same command goes on from here"]);
+            }
+            // Early: the handler was not yet installed. Late: it had finished.
+            None | Some(0) => {}
+            other => panic!("exit code {other:?}: {}", said.stderr),
+        }
+    }
+    assert!(interrupted > 0, "no attempt was interrupted in the middle");
+    finish(&mut scgs(cut.path(), &words)).expect(0, &[]);
+    assert_eq!(products(whole.path()), products(cut.path()));
+}
+
+#[test]
+fn the_saved_classifier_gives_the_reported_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    finish(&mut scgs(dir.path(), &tiny_run(&["--methods", "erm,scgs"]))).expect(0, &[]);
+    let files = hashes(&dir.path().join("runs")).unwrap();
+    let find = |end: &str| files.keys().find(|p| p.ends_with(end)).unwrap();
+    let model = dir.path().join("runs").join(find("6-scgs/model.safetensors"));
+    let data = dir.path().join("runs").join(find("biased/metadata.csv"));
+    let words = [
+        "eval", "--dataset", "habitat", "--json", "--arch", "efficientnet-lite0", "--set", "backbone.input_size=64",
+        "--weights", model.to_str().unwrap(), "--data-dir", data.parent().unwrap().to_str().unwrap(),
+    ];
+    let said = finish(&mut scgs(dir.path(), &words));
+    said.expect(0, &[]);
+    let evaluated: Value = serde_json::from_str(&said.stdout).unwrap();
+    let rows = results(dir.path());
+    let row = rows["rows"].as_array().unwrap().iter().find(|r| r["method"] == "scgs").unwrap().clone();
+    assert_eq!(evaluated["groups"], row["groups"]);
+}
+
+#[test]
+fn every_layer_can_be_trained_and_resnet_starts_from_scratch() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [
+        "backbone.architecture=resnet18", "backbone.weights=none", "backbone.input_size=32", "train.mode=full",
+        "train.epochs=1", "habitat.train=80", "habitat.val=8", "habitat.test=8", "identify.c=1e-6",
+    ];
+    let mut more = vec!["--methods", "erm,jtt"];
+    settings.iter().for_each(|s| more.extend(["--set", s]));
+    finish(&mut scgs(dir.path(), &tiny_run(&more))).expect(0, &["every layer trained", "6-jtt"]);
+}
