@@ -34,7 +34,7 @@ pub fn write_with(path: impl AsRef<Path>, fill: impl FnOnce(&mut dyn Write) -> i
 /// Writes a picture as PNG in its own colour type, without time stamps or text, so equal pixels are equal bytes.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn save_png(path: impl AsRef<Path>, picture: &DynamicImage) -> io::Result<()> {
     write_with(path, |file| picture.write_with_encoder(PngEncoder::new(file)).map_err(io::Error::other))
 }
