@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::breathe::breathe;
 use crate::error::ClusterError;
 use crate::evaluate::{inertia, squared_row_distance};
 use crate::lloyd::{Run, Stop, iterate};
@@ -12,6 +13,12 @@ use crate::seeding::seeds;
 
 /// Columns of one matrix product: as many restarts run side by side as fit, at least one.
 const PRODUCT_COLUMNS: usize = 256;
+
+/// Restarts that are improved further.
+const KEPT: usize = 3;
+
+/// Inertias that differ by less than this share belong to the same optimum.
+const SAME: f64 = 1e-5;
 
 /// Who runs Lloyd's iterations. Seeds, the last iterations and the result's figures are computed by the same code for
 /// both, and neither depends on the number of threads; on data with one clear optimum both give the same result.
@@ -29,7 +36,7 @@ pub enum Engine {
 
 /// Settings of [`kmeans`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct KMeansConfig {
     /// Number of clusters, at least 1.
     pub k: usize,
@@ -70,6 +77,13 @@ impl KMeansConfig {
             return Err(ClusterError::EngineMissing);
         }
         Ok(())
+    }
+}
+
+impl Default for KMeansConfig {
+    /// [`KMeansConfig::new`] with scikit-learn's default of 8 clusters.
+    fn default() -> Self {
+        Self::new(8)
     }
 }
 
@@ -116,9 +130,11 @@ impl Clustering {
 
 /// Finds `k` clusters with a low sum of squared distances to their means.
 ///
-/// Greedy k-means++ starts `n_init` runs of Lloyd's algorithm; the best is then iterated until no row changes its cluster,
-/// with f64 deciding between centres that f32 cannot tell apart. Equals `sklearn.cluster.KMeans(init="k-means++")` in
-/// meaning and inertia, not in the draws. The result depends on the features and the settings only, not on the number
+/// Greedy k-means++ starts `n_init` runs of Lloyd's algorithm. The best three that differ are improved by moving centres from where they matter
+/// least to where the error is largest (breathing k-means, Fritzke 2020), each in
+/// about as many passes as the restarts took at most; then the best is iterated until no row changes its cluster, with f64 deciding between centres that f32 cannot tell apart.
+/// Equals `sklearn.cluster.KMeans(init="k-means++")` in
+/// meaning, with an inertia at most as high but for the luck of the draws. The result depends on the features and the settings only, not on the number
 /// of threads.
 ///
 /// With at most `k` distinct rows the answer is known: each distinct row, in order of appearance, is a cluster of its own.
@@ -137,11 +153,19 @@ pub fn kmeans(matrix: &Matrix<'_>, config: &KMeansConfig) -> Result<Clustering, 
     }
     let data = Prepared::new(matrix);
     let tolerance = config.tol * data.mean_variance;
-    let mut best = match config.engine {
+    let kept = match config.engine {
         #[cfg(feature = "simd")]
-        Engine::Simd | Engine::Auto => crate::simd::best_run(&data, config),
-        _ => best_run(&data, config, tolerance),
+        Engine::Simd | Engine::Auto => crate::simd::best_runs(&data, config),
+        _ => best_runs(&data, config, tolerance),
     };
+    let stop = Stop { max_iter: config.max_iter, tolerance, exact: false };
+    let improved = kept.into_iter().map(|run| {
+        let passes = if k > 1 { config.n_init * run.iterations } else { 0 };
+        breathe(&data, run, passes, stop)
+    });
+    // The first of equal ones.
+    let best = improved.reduce(|best, run| if run.score() < best.score() { run } else { best });
+    let mut best = best.expect("n_init is at least 1");
     let max_iter = config.max_iter.max(best.iterations + 1);
     iterate(&data, std::slice::from_mut(&mut best), Stop { max_iter, tolerance: -1.0, exact: true });
 
@@ -152,9 +176,9 @@ pub fn kmeans(matrix: &Matrix<'_>, config: &KMeansConfig) -> Result<Clustering, 
     Ok(Clustering { assignments, centroids, k, inertia, iterations, converged, distinct })
 }
 
-/// The restart with the lowest inertia by the stable engine; the first of equal ones.
-fn best_run(data: &Prepared, config: &KMeansConfig, tolerance: f64) -> Run {
-    let mut best: Option<Run> = None;
+/// The best restarts by the stable engine, as [`keep`] chooses them.
+fn best_runs(data: &Prepared, config: &KMeansConfig, tolerance: f64) -> Vec<Run> {
+    let mut kept: Vec<(f64, Run)> = Vec::with_capacity(KEPT + 1);
     let together = (PRODUCT_COLUMNS / config.k).clamp(1, config.n_init);
     for first in (0..config.n_init).step_by(together) {
         let restarts = first..(first + together).min(config.n_init);
@@ -164,12 +188,20 @@ fn best_run(data: &Prepared, config: &KMeansConfig, tolerance: f64) -> Run {
             .collect();
         iterate(data, &mut runs, Stop { max_iter: config.max_iter, tolerance, exact: false });
         for run in runs {
-            if best.as_ref().is_none_or(|kept| run.score() < kept.score()) {
-                best = Some(run);
-            }
+            keep(&mut kept, data.total() + run.score(), run);
         }
     }
-    best.expect("n_init is at least 1")
+    kept.into_iter().map(|(_, run)| run).collect()
+}
+
+/// Keeps the [`KEPT`] lowest inertias in ascending order; of nearly equal ones, which are the same optimum, the first.
+pub(crate) fn keep<T>(kept: &mut Vec<(f64, T)>, inertia: f64, run: T) {
+    if kept.iter().any(|(other, _)| (other - inertia).abs() <= SAME * inertia.abs()) {
+        return;
+    }
+    let at = kept.partition_point(|(other, _)| *other <= inertia);
+    kept.insert(at, (inertia, run));
+    kept.truncate(KEPT);
 }
 
 /// The values of some prepared rows, one after another.
@@ -259,6 +291,15 @@ mod tests {
         let four = kmeans(&matrix, &KMeansConfig::new(4)).unwrap();
         assert_eq!(four.sizes(), [3, 2, 0, 0]);
         assert_eq!((four.centroids, four.distinct, four.inertia), (vec![7.0, 3.0, 3.0, 3.0], 2, 0.0));
+    }
+
+    #[test]
+    fn the_three_lowest_distinct_inertias_are_kept() {
+        let mut kept = Vec::new();
+        for (restart, inertia) in [5.0, 3.0, 3.000001, 9.0, 4.0, 2.0, 8.0].into_iter().enumerate() {
+            keep(&mut kept, inertia, restart);
+        }
+        assert_eq!(kept, [(2.0, 5), (3.0, 1), (4.0, 4)]);
     }
 
     #[test]

@@ -28,6 +28,7 @@
 //! `simd` adds the engine [`Engine::Simd`], the `kmeans` crate. It uses two unstable library features, so it builds on a nightly
 //! compiler, or on a stable one with `RUSTC_BOOTSTRAP=kmeans` in the environment. Without it everything works on stable.
 
+mod breathe;
 mod eigen;
 mod error;
 mod evaluate;

@@ -42,6 +42,16 @@ impl Run {
         Self { labels: vec![NONE; data.rows], counts: vec![0; k], sums, centres, iterations: 0, converged: false }
     }
 
+    /// Number of centres.
+    pub(crate) fn clusters(&self) -> usize {
+        self.counts.len()
+    }
+
+    /// The centres, `k * cols`, as the matrix product takes them.
+    pub(crate) fn centres_f32(&self) -> Vec<f32> {
+        self.centres.iter().map(|&v| v as f32).collect()
+    }
+
     /// Sum of squared distances of the rows to the means of their clusters, in the scaled unit, up to a constant that
     /// all runs over the same features share: `- sum |s_j|^2 / n_j`.
     pub(crate) fn score(&self) -> f64 {

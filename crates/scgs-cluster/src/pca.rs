@@ -90,7 +90,9 @@ fn orient(direction: &mut [f64], used: bool) {
         direction.fill(0.0);
         return;
     }
-    let strongest = direction.iter().fold(0.0_f64, |best, &v| if v.abs() > best.abs() { v } else { best });
+    // Entries equal but for rounding count as equal, so that rounding does not decide the sign; the first of them does.
+    let highest = direction.iter().fold(0.0_f64, |best, v| best.max(v.abs()));
+    let strongest = direction.iter().copied().find(|v| v.abs() >= highest * (1.0 - 1e-9)).unwrap_or(highest);
     // Divided by the strongest entry first, so that no square is lost; this also sets the sign.
     direction.iter_mut().for_each(|v| *v /= strongest);
     let length = direction.iter().map(|v| v * v).sum::<f64>().sqrt();

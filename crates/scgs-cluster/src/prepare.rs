@@ -44,6 +44,11 @@ impl Prepared {
         Self { x, norms, rows, cols, mean_variance }
     }
 
+    /// Sum of squared distances of the rows to their mean.
+    pub(crate) fn total(&self) -> f64 {
+        self.mean_variance * (self.rows * self.cols) as f64
+    }
+
     pub(crate) fn row(&self, index: usize) -> &[f32] {
         &self.x[index * self.cols..(index + 1) * self.cols]
     }

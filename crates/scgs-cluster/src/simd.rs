@@ -8,18 +8,18 @@ use std::cell::Cell;
 
 use kmeans::{AbortStrategy, EuclideanDistance, KMeans};
 
-use crate::kmeans::{KMeansConfig, gather};
-use crate::lloyd::Run;
+use crate::kmeans::{KMeansConfig, gather, keep};
+use crate::lloyd::{Run, Stop, iterate};
 use crate::prepare::Prepared;
 use crate::seeding::seeds;
 
 /// Values of one vector. 16 lanes keep four independent sums even where the processor has vectors of four.
 const LANES: usize = 16;
 
-/// The restart with the lowest inertia, at its last centres; the first of equal ones.
-pub(crate) fn best_run(data: &Prepared, config: &KMeansConfig) -> Run {
+/// The best restarts, as [`keep`] chooses them.
+pub(crate) fn best_runs(data: &Prepared, config: &KMeansConfig) -> Vec<Run> {
     let engine: KMeans<f32, LANES, _> = KMeans::new(&data.x, data.rows, data.cols, EuclideanDistance);
-    let mut best: Option<(f64, Run)> = None;
+    let mut kept = Vec::new();
     for rows in seeds(data, config.k, 0..config.n_init, config.seed) {
         let passes = Cell::new(0);
         let count = |_: &kmeans::KMeansState<f32>, pass: usize, _: f32| passes.set(pass);
@@ -32,11 +32,14 @@ pub(crate) fn best_run(data: &Prepared, config: &KMeansConfig) -> Run {
         let start = KMeans::init_precomputed(gather(data, &rows).collect());
         let state = engine.kmeans_lloyd(config.k, config.max_iter, start, &settings);
         let inertia: f64 = state.centroid_distances.iter().map(|&d| f64::from(d)).sum();
-        if best.as_ref().is_none_or(|(lowest, _)| inertia < *lowest) {
-            let mut run = Run::from_centres(data, state.centroids.iter().flatten().copied());
-            run.iterations = passes.get();
-            best = Some((inertia, run));
-        }
+        keep(&mut kept, inertia, (passes.get(), state.centroids.to_vec()));
     }
-    best.expect("n_init is at least 1").1
+    let finish = |(_, (passes, centres)): (f64, (usize, Vec<f32>))| {
+        // The crate hands over centres; labels, and sums in f64, come with a pass of our own.
+        let mut run = Run::from_centres(data, centres.into_iter());
+        iterate(data, std::slice::from_mut(&mut run), Stop { max_iter: 1, tolerance: 0.0, exact: false });
+        run.iterations += passes;
+        run
+    };
+    kept.into_iter().map(finish).collect()
 }
