@@ -1,5 +1,8 @@
 //! Against scikit-learn: inertia, agreement, silhouette and PCA on the cases of `tests/fixtures/cluster/generate.py`.
 
+#![expect(clippy::unwrap_used, reason = "a failed test panics")]
+#![expect(clippy::print_stdout, reason = "a test may tell its figures")]
+
 use rayon::prelude::*;
 use scgs_cluster::{
     ClusterError, Clustering, Engine, KMeansConfig, Matrix, adjusted_rand_index, kmeans, pca, purity, silhouette,
@@ -143,9 +146,9 @@ fn kmeans_equals_scikit_learn_on_small_cases() {
 /// case "no structure". The breaths must make ours reliable.
 #[test]
 fn no_seed_is_unlucky_on_features_without_structure() {
-    let lowest_of_theirs = 4448.558_454_959_727;
     let all = cases(|rows| rows <= SMALL);
     let case = all.iter().find(|c| c.name == "no structure").unwrap();
+    let lowest_of_theirs = case.number("lowest_of_40_seeds").unwrap();
     let found: Vec<f64> = (0..20)
         .map(|seed| kmeans(&case.matrix(), &KMeansConfig { seed, ..KMeansConfig::new(case.k) }).unwrap().inertia)
         .collect();
@@ -171,10 +174,14 @@ fn the_engines_agree_where_the_optimum_is_clear() {
 fn kmeans_equals_scikit_learn_on_20000_rows_of_2048_features() {
     for case in &cases(|rows| rows > SMALL) {
         assert_eq!((case.rows, case.cols), (20_000, 2048));
-        check(case, Engine::Stable, 10);
-        for engine in engines().into_iter().skip(1) {
+        // Two restarts for each engine on 1 and on 2 threads; ten, which take five times as long, once.
+        for engine in engines() {
             check(case, engine, 2);
         }
+        let config = KMeansConfig { engine: Engine::Stable, ..KMeansConfig::new(case.k) };
+        let found = kmeans(&case.matrix(), &config).unwrap();
+        assert!(found.inertia <= 1.001 * case.number("inertia").unwrap(), "{}", found.inertia);
+        assert!(adjusted_rand_index(&found.assignments, &case.truth).unwrap() >= 0.95);
     }
 }
 
