@@ -24,7 +24,11 @@ mod efficientnet_lite;
 mod initial;
 mod names;
 mod network;
+#[cfg(test)]
+mod parity_tests;
 mod resnet;
+#[cfg(test)]
+mod tests;
 mod weights;
 
 pub use architecture::{Architecture, UnknownArchitecture};

@@ -36,20 +36,21 @@ pub(crate) fn replace(network: Network, values: impl FnMut(&str, &[usize]) -> Ve
     network.map(&mut Replace { path: Path::default(), values })
 }
 
+/// Where a walk over a network is.
 #[derive(Default)]
-struct Path(Vec<String>);
+pub(crate) struct Path(Vec<String>);
 
 impl Path {
-    fn enter(&mut self, name: &str) {
+    pub(crate) fn enter(&mut self, name: &str) {
         self.0.push(name.to_owned());
     }
 
-    fn exit(&mut self) {
+    pub(crate) fn exit(&mut self) {
         self.0.pop();
     }
 
     /// The reference's name of the tensor at this path.
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         let path: Vec<&str> = self.0.iter().map(String::as_str).collect();
         let (module, leaf) = match path.as_slice() {
             ["ResNet", rest @ ..] => resnet(rest),

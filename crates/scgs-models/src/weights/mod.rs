@@ -108,7 +108,7 @@ pub fn load(
 }
 
 /// All tensors of floats in a file under their names without prefixes.
-fn read(path: &Path) -> Result<BTreeMap<String, FileTensor>, WeightsError> {
+pub(crate) fn read(path: &Path) -> Result<BTreeMap<String, FileTensor>, WeightsError> {
     let size = fs_err::metadata(path)?.len();
     if size > FILE_LIMIT {
         return Err(WeightsError::TooLarge { path: path.to_owned(), part: "the file", found: size, limit: FILE_LIMIT });
