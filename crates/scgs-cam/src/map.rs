@@ -1,6 +1,6 @@
 //! Attention maps: scaling, resizing, fusing.
 
-use crate::CamError;
+use crate::{CamError, MaskError};
 
 /// Where a classifier looked in one picture: one value per pixel, row by row.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +23,18 @@ impl AttentionMap {
         }
         let values = clipped().map(|v| ((v - low) / (high - low)) as f32).collect();
         Some(Self { width, height, values })
+    }
+
+    /// Refuses a map whose values are not `width * height` finite numbers.
+    pub(crate) fn checked(&self) -> Result<(), MaskError> {
+        let (width, height) = (self.width, self.height);
+        if width.checked_mul(height) != Some(self.values.len()) || self.values.is_empty() {
+            return Err(MaskError::Shape { width, height, len: self.values.len() });
+        }
+        match self.values.iter().position(|v| !v.is_finite()) {
+            Some(at) => Err(MaskError::NotFinite { x: at % width, y: at / width }),
+            None => Ok(()),
+        }
     }
 
     /// Bilinear resampling with half-pixel centres and clamped borders, as `cv2.resize` (`INTER_LINEAR`) does it; no

@@ -82,12 +82,7 @@ impl Default for MaskRule {
 /// [`MaskError::NeedsPicture`] and [`MaskError::SizeMismatch`] for a missing picture or one of another size.
 pub fn object_region(attention: &AttentionMap, picture: Option<&RgbImage>, rule: &MaskRule) -> Result<Mask, MaskError> {
     let (width, height, values) = (attention.width, attention.height, &attention.values);
-    if width.checked_mul(height) != Some(values.len()) || values.is_empty() {
-        return Err(MaskError::Shape { width, height, len: values.len() });
-    }
-    if let Some(at) = values.iter().position(|v| !v.is_finite()) {
-        return Err(MaskError::NotFinite { x: at % width, y: at / width });
-    }
+    attention.checked()?;
     let above = |level: f64| Mask::new(width, height, values.iter().map(|&v| f64::from(v) > level).collect());
     match *rule {
         MaskRule::Quantile { share } => {

@@ -262,3 +262,39 @@ impl Network {
         Some(distance)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    fn cost(pull: &[f64], edges: &[(usize, usize, f64)], source: &[bool]) -> f64 {
+        let links = pull.iter().zip(source).map(|(&p, &s)| if s { (-p).max(0.0) } else { p.max(0.0) });
+        links.sum::<f64>() + edges.iter().filter(|e| source[e.0] != source[e.1]).map(|e| e.2).sum::<f64>()
+    }
+
+    /// Integer capacities make ties and saturated paths common.
+    #[test]
+    fn no_other_cut_is_cheaper() {
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        for case in 0..500 {
+            let nodes = 2 + case % 9;
+            let pull: Vec<f64> = (0..nodes).map(|_| f64::from(rng.random_range(-6..=6i32))).collect();
+            let mut edges = Vec::new();
+            for a in 0..nodes {
+                for b in 0..a {
+                    if rng.random_range(0..3) < 2 {
+                        edges.push((a, b, f64::from(rng.random_range(0..=5i32))));
+                    }
+                }
+            }
+            let found = cost(&pull, &edges, &Network::new(&pull, &edges).source_side());
+            let best = (0..1u32 << nodes)
+                .map(|set| cost(&pull, &edges, &(0..nodes).map(|n| set >> n & 1 == 1).collect::<Vec<_>>()))
+                .fold(f64::INFINITY, f64::min);
+            assert_eq!(found, best, "case {case}: {pull:?} {edges:?}");
+        }
+    }
+}
