@@ -54,6 +54,16 @@ pub(crate) fn network(architecture: Architecture, classes: usize, device: &Devic
     names::replace(architecture.skeleton(classes, device), weight)
 }
 
+/// All biases of batch norms moved up, so that few pre-activations are near the kinks of ReLU and ReLU6: at a kink the
+/// gradient hangs on the last bit, and PyTorch differs from itself in f32 and f64 by per cents.
+fn shifted(architecture: Architecture, shift: f32, device: &Device) -> Network {
+    names::replace(architecture.skeleton(CLASSES, device), |name, shape| {
+        let of_norm = name.ends_with(".bias") && !name.ends_with("fc.bias");
+        let shift = if of_norm { shift } else { 0.0 };
+        weight(name, shape).into_iter().map(|value| value + shift).collect()
+    })
+}
+
 pub(crate) fn pictures(name: &str, [n, h, w]: [usize; 3], device: &Device) -> Tensor<4> {
     let values: Vec<f32> = uniform(name, n * 3 * h * w).map(|u| (4.0 * u - 2.0) as f32).collect();
     Tensor::from_data(TensorData::new(values, [n, 3, h, w]), device)
@@ -77,8 +87,8 @@ fn summary(name: &str, values: &[f32]) -> [f64; 8] {
     out
 }
 
-/// The largest difference of two summaries, relative to the norm for the three measures that cover every element, and
-/// relative to the norm or the element, whichever is larger, for single elements.
+/// The largest difference of two summaries: relative to the norm for the measures that cover every element, and relative
+/// to the root mean square or the element, whichever is larger, for single elements. Norms below `floor` count as `floor`.
 fn difference(found: &[f32], name: &str, expected: &[f64], floor: f64) -> f64 {
     let norm = expected[0].max(floor).max(1e-12);
     let elements = (found.len() as f64).sqrt();
@@ -156,15 +166,20 @@ impl ModuleVisitor for ByName<'_> {
     }
 }
 
-fn loss_of(network: &Network, k: usize, device: &Device) -> Tensor<1> {
-    let labels: Vec<i64> = (0..8).collect();
-    let labels = Tensor::<1, Int>::from_data(TensorData::new(labels, [8]), device);
-    let logits = network.forward(pictures(&format!("batch.{k}"), [8, 64, 64], device));
+/// Number, pictures and size of a batch.
+type Batch = [usize; 3];
+
+fn loss_of(network: &Network, [k, n, size]: Batch, device: &Device) -> Tensor<1> {
+    let labels: Vec<i64> = (0..n as i64).collect();
+    let labels = Tensor::<1, Int>::from_data(TensorData::new(labels, [n]), device);
+    let logits = network.forward(pictures(&format!("batch.{k}"), [n, size, size], device));
     CrossEntropyLossConfig::new().init(device).forward(logits, labels)
 }
 
 #[derive(Deserialize)]
 struct GradientCase {
+    batch: Batch,
+    shift: f32,
     loss: f64,
     tensors: BTreeMap<String, Vec<f64>>,
 }
@@ -174,8 +189,8 @@ fn gradients_of_every_parameter_equal_the_reference() {
     let cases: BTreeMap<Architecture, GradientCase> = json("gradients.json");
     let device = Device::flex().autodiff();
     for (architecture, case) in cases {
-        let network = network(architecture, CLASSES, &device);
-        let loss = loss_of(&network, 0, &device);
+        let network = shifted(architecture, case.shift, &device);
+        let loss = loss_of(&network, case.batch, &device);
         let grads = loss.backward();
         let mut walk = ByName { path: names::Path::default(), grads: &grads, found: BTreeMap::new() };
         network.visit(&mut walk);
@@ -183,45 +198,46 @@ fn gradients_of_every_parameter_equal_the_reference() {
         assert_eq!(walk.found.keys().collect::<Vec<_>>(), case.tensors.keys().collect::<Vec<_>>());
         // A shift in front of a batch norm has no effect: such gradients are zero but for rounding.
         let floor = 1e-4 * case.tensors.values().map(|tensor| tensor[0]).fold(0.0, f64::max);
-        let mut worst: Vec<_> = walk
+        let worst = walk
             .found
             .iter()
             .map(|(name, grad)| (difference(grad, name, &case.tensors[name], floor), name))
-            .collect();
-        worst.sort_by(|a, b| b.0.total_cmp(&a.0));
-        println!("DEBUG {:?}", &worst[..12]);
-        let worst = worst[0];
+            .max_by(|a, b| a.0.total_cmp(&b.0))
+            .unwrap();
         println!("{architecture}: loss {loss_difference:.1e}, gradients {:.1e} ({})", worst.0, worst.1);
         assert!(loss_difference < 1e-4, "{architecture}: {loss_difference}");
-        if !(worst.0 < 1e-3) { println!("FAIL {architecture}: {worst:?}"); }
+        assert!(worst.0 < 1e-3, "{architecture}: {worst:?}");
     }
 }
 
 #[derive(Deserialize)]
 struct StepsCase {
+    batches: Vec<Batch>,
+    shift: f32,
+    rate: f64,
     losses: Vec<f64>,
     tensors: BTreeMap<String, Vec<f64>>,
     logits: Vec<f64>,
 }
 
-fn steps(mut optimizer: ModuleOptimizer, rate: f64, case: &str) -> (f64, f64, f64) {
+fn steps(mut optimizer: ModuleOptimizer, case: &str) -> (f64, f64, f64) {
     let case = json::<BTreeMap<String, StepsCase>>("steps.json").remove(case).unwrap();
     let device = Device::flex().autodiff();
-    let mut network = network(Architecture::ResNet18, CLASSES, &device);
+    let mut network = shifted(Architecture::ResNet18, case.shift, &device);
     let mut loss_difference = 0.0_f64;
-    for (k, expected) in case.losses.iter().enumerate() {
-        let loss = loss_of(&network, k, &device);
+    for (batch, expected) in case.batches.iter().zip(&case.losses) {
+        let loss = loss_of(&network, *batch, &device);
         let grads = GradientsParams::from_grads(loss.backward(), &network);
-        network = optimizer.step(rate, network, grads);
+        network = optimizer.step(case.rate, network, grads);
         loss_difference = loss_difference.max((f64::from(loss.into_scalar::<f32>()) - expected).abs());
     }
-    let mut all: Vec<(f64, String)> = names::tensors(&network)
-        .into_iter()
-        .map(|tensor| (difference(&tensor.values, &tensor.name, &case.tensors[&tensor.name], 0.0), tensor.name))
-        .collect();
-    all.sort_by(|a, b| b.0.total_cmp(&a.0));
-    println!("DEBUG {:?}", &all[..12]);
-    let weights = all[0].0;
+    let tensors = names::tensors(&network);
+    let (weights, name) = tensors
+        .iter()
+        .map(|tensor| (difference(&tensor.values, &tensor.name, &case.tensors[&tensor.name], 0.0), &tensor.name))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .unwrap();
+    println!("weights differ by {weights:.1e} at most, in {name}");
     let plain = Device::flex();
     let logits = network.valid().forward(pictures("input.5.64.64", [5, 64, 64], &plain));
     (loss_difference, weights, max_difference(&values(logits), &case.logits))
@@ -240,19 +256,19 @@ fn adamw() -> ModuleOptimizer {
 
 #[test]
 fn one_step_of_sgd_and_of_adamw_equals_the_reference() {
-    let found = steps(sgd(), 0.01, "sgd-1");
+    let found = steps(sgd(), "sgd-1");
     println!("sgd: loss, weights, logits {found:?}");
     assert!(found.1 < 1e-5 && found.2 < 1e-4, "{found:?}");
-    let found = steps(adamw(), 1e-3, "adamw-1");
+    let found = steps(adamw(), "adamw-1");
     println!("adamw: loss, weights, logits {found:?}");
     assert!(found.1 < 1e-3 && found.2 < 1e-3, "{found:?}");
 }
 
 #[test]
 fn ten_steps_stay_with_the_reference() {
-    let found = steps(sgd(), 0.01, "sgd-10");
+    let found = steps(sgd(), "sgd-10");
     println!("sgd: loss, weights, logits {found:?}");
-    assert!(found.0 < 1e-3 && found.1 < 1e-3, "{found:?}");
+    assert!(found.0 < 1e-3 && found.1 < 1e-3 && found.2 < 1e-3, "{found:?}");
 }
 
 #[test]
