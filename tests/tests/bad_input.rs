@@ -15,7 +15,19 @@ fn said(folder: &Path, words: &[&str]) -> Said {
 fn composed() -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
-    let words = ["compose", "--out", "data", "--set", "habitat.size=48", "--set", "habitat.train=160", "--set", "habitat.val=16", "--set", "habitat.test=16"];
+    let words = [
+        "compose",
+        "--out",
+        "data",
+        "--set",
+        "habitat.size=48",
+        "--set",
+        "habitat.train=160",
+        "--set",
+        "habitat.val=16",
+        "--set",
+        "habitat.test=16",
+    ];
     said(dir.path(), &words).expect(0, &[]);
     (dir, data)
 }
@@ -47,7 +59,12 @@ fn unknown_keys_and_impossible_values() {
     run(&["--set", "identify.fold=3"]).expect(2, &["--set identify.fold=3", "unknown field `fold`", "`folds`"]);
     run(&["--set", "identify.folds=1", "--set", "train.c=-1", "--set", "synthesis.share=0"]).expect(
         2,
-        &["3 setting(s) cannot be used", "identify.folds is 1, expected 2 to 20", "train.c is -1", "synthesis.share is 0"],
+        &[
+            "3 setting(s) cannot be used",
+            "identify.folds is 1, expected 2 to 20",
+            "train.c is -1",
+            "synthesis.share is 0",
+        ],
     );
     run(&["--set", "habitat.train=-5"]).expect(2, &["--set habitat.train=-5"]);
     run(&["--set", "habitat.correlation=1.5"]).expect(2, &["correlation"]);
@@ -129,7 +146,8 @@ fn a_full_disk_leaves_nothing_half_written_and_the_next_run_goes_on() {
     shell.current_dir(dir.path()).env("SCGS_DATASETS", scgs_tests::root().join("datasets")).args(["-c", &script]);
     finish(&mut shell).expect(2, &["model.safetensors", "disk space"]);
     let files = scgs_tests::hashes(&dir.path().join("runs")).unwrap();
-    let partial: Vec<_> = files.keys().filter(|p| p.ends_with("model.safetensors") || p.to_string_lossy().contains(".tmp")).collect();
+    let partial: Vec<_> =
+        files.keys().filter(|p| p.ends_with("model.safetensors") || p.to_string_lossy().contains(".tmp")).collect();
     assert!(partial.is_empty(), "{partial:?}");
     let again = said(dir.path(), &words);
     again.expect(0, &["kept"]);

@@ -122,8 +122,18 @@ fn the_saved_classifier_gives_the_reported_counts() {
     let model = dir.path().join("runs").join(find("6-scgs/model.safetensors"));
     let data = dir.path().join("runs").join(find("biased/metadata.csv"));
     let words = [
-        "eval", "--dataset", "habitat", "--json", "--arch", "efficientnet-lite0", "--set", "backbone.input_size=64",
-        "--weights", model.to_str().unwrap(), "--data-dir", data.parent().unwrap().to_str().unwrap(),
+        "eval",
+        "--dataset",
+        "habitat",
+        "--json",
+        "--arch",
+        "efficientnet-lite0",
+        "--set",
+        "backbone.input_size=64",
+        "--weights",
+        model.to_str().unwrap(),
+        "--data-dir",
+        data.parent().unwrap().to_str().unwrap(),
     ];
     let said = finish(&mut scgs(dir.path(), &words));
     said.expect(0, &[]);
@@ -137,8 +147,15 @@ fn the_saved_classifier_gives_the_reported_counts() {
 fn every_layer_can_be_trained_and_resnet_starts_from_scratch() {
     let dir = tempfile::tempdir().unwrap();
     let settings = [
-        "backbone.architecture=resnet18", "backbone.weights=none", "backbone.input_size=32", "train.mode=full",
-        "train.epochs=1", "habitat.train=80", "habitat.val=8", "habitat.test=8", "identify.c=1e-6",
+        "backbone.architecture=resnet18",
+        "backbone.weights=none",
+        "backbone.input_size=32",
+        "train.mode=full",
+        "train.epochs=1",
+        "habitat.train=80",
+        "habitat.val=8",
+        "habitat.test=8",
+        "identify.c=1e-6",
     ];
     let mut more = vec!["--methods", "erm,jtt"];
     settings.iter().for_each(|s| more.extend(["--set", s]));

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 /// Find what an image classifier wrongly looks at, and repair it with generated training pictures.
 #[derive(Debug, Parser)]
 #[command(name = "scgs", version, about, max_term_width = 110, after_help = AFTER_HELP)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -24,7 +24,7 @@ Exit codes: 0 done, 1 a comparison or check failed, 2 bad input or missing data,
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run the loop: ERM, error set, clusters, masks, new pictures, retraining, report
     Run(RunArgs),
     /// Accuracy per group of a trained classifier
@@ -39,7 +39,7 @@ pub enum Command {
 
 /// Options of every command.
 #[derive(Debug, Args)]
-pub struct Common {
+pub(crate) struct Common {
     /// Print results as JSON on standard output
     #[arg(long)]
     pub json: bool,
@@ -50,7 +50,7 @@ pub struct Common {
 
 /// Where computations happen.
 #[derive(Debug, Args)]
-pub struct DeviceArgs {
+pub(crate) struct DeviceArgs {
     /// Where to compute: flex, tch, tch:cuda:N, wgpu, vulkan, cuda:N; `scgs doctor` lists what this build has
     #[arg(long, default_value = "flex")]
     pub device: String,
@@ -58,7 +58,7 @@ pub struct DeviceArgs {
 
 /// Which data, and with which settings.
 #[derive(Debug, Args)]
-pub struct DataArgs {
+pub(crate) struct DataArgs {
     /// Name of a data set: a file <NAME>.toml in the --datasets folder
     #[arg(long, value_name = "NAME")]
     pub dataset: Option<String>,
@@ -84,7 +84,7 @@ pub struct DataArgs {
 
 /// `scgs run`
 #[derive(Debug, Args)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// Which data, and with which settings.
     #[command(flatten)]
     pub data: DataArgs,
@@ -116,7 +116,7 @@ pub struct RunArgs {
 
 /// `scgs eval`
 #[derive(Debug, Args)]
-pub struct EvalArgs {
+pub(crate) struct EvalArgs {
     /// Which data, and with which settings.
     #[command(flatten)]
     pub data: DataArgs,
@@ -139,7 +139,7 @@ pub struct EvalArgs {
 
 /// `scgs report`
 #[derive(Debug, Args)]
-pub struct ReportArgs {
+pub(crate) struct ReportArgs {
     /// runs/<dataset>/<config-hash>, or one seed-<n> below it
     pub run_dir: PathBuf,
     /// Options of every command.
@@ -149,7 +149,7 @@ pub struct ReportArgs {
 
 /// `scgs compose`
 #[derive(Debug, Args)]
-pub struct ComposeArgs {
+pub(crate) struct ComposeArgs {
     /// Folder to write
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
@@ -169,7 +169,7 @@ pub struct ComposeArgs {
 
 /// `scgs doctor`
 #[derive(Debug, Args)]
-pub struct DoctorArgs {
+pub(crate) struct DoctorArgs {
     /// Options of every command.
     #[command(flatten)]
     pub common: Common,
@@ -177,7 +177,7 @@ pub struct DoctorArgs {
 
 impl Cli {
     /// Whether progress and notices are wanted.
-    pub fn quiet(&self) -> bool {
+    pub(crate) fn quiet(&self) -> bool {
         match &self.command {
             Command::Run(a) => a.common.quiet,
             Command::Eval(a) => a.common.quiet,

@@ -4,7 +4,7 @@ use anyhow::bail;
 use burn::tensor::Device;
 
 /// A family of devices.
-pub struct Family {
+pub(crate) struct Family {
     /// The name before the first colon.
     pub name: &'static str,
     /// The Cargo feature of `scgs-cli` that compiles it in.
@@ -16,16 +16,26 @@ pub struct Family {
 }
 
 /// Every family.
-pub const FAMILIES: [Family; 5] = [
-    Family { name: "flex", feature: "flex", compiled: cfg!(feature = "flex"), needs: "nothing: a pure-Rust CPU device" },
-    Family { name: "tch", feature: "tch", compiled: cfg!(feature = "tch"), needs: "libtorch (LIBTORCH, LD_LIBRARY_PATH)" },
+pub(crate) const FAMILIES: [Family; 5] = [
+    Family {
+        name: "flex",
+        feature: "flex",
+        compiled: cfg!(feature = "flex"),
+        needs: "nothing: a pure-Rust CPU device",
+    },
+    Family {
+        name: "tch",
+        feature: "tch",
+        compiled: cfg!(feature = "tch"),
+        needs: "libtorch (LIBTORCH, LD_LIBRARY_PATH)",
+    },
     Family { name: "wgpu", feature: "wgpu", compiled: cfg!(feature = "wgpu"), needs: "a Vulkan, Metal or DX12 driver" },
     Family { name: "vulkan", feature: "vulkan", compiled: cfg!(feature = "vulkan"), needs: "a Vulkan driver" },
     Family { name: "cuda", feature: "cuda", compiled: cfg!(feature = "cuda"), needs: "an NVIDIA driver and CUDA" },
 ];
 
 /// Opens a device by name.
-pub fn open(name: &str) -> anyhow::Result<Device> {
+pub(crate) fn open(name: &str) -> anyhow::Result<Device> {
     let (family, rest) = name.split_once(':').map_or((name, None), |(f, r)| (f, Some(r)));
     let Some(known) = FAMILIES.iter().find(|f| f.name == family) else {
         let names: Vec<_> = FAMILIES.iter().map(|f| f.name).collect();
@@ -53,7 +63,9 @@ pub fn open(name: &str) -> anyhow::Result<Device> {
         ("vulkan", None) => Ok(Device::vulkan(burn::tensor::DeviceKind::DefaultDevice)),
         #[cfg(feature = "cuda")]
         ("cuda", gpu) => Ok(Device::cuda(index(name, gpu.unwrap_or("0"))?)),
-        _ => bail!("device `{name}`: `{family}` takes no such index; write flex, tch, tch:cuda:N, wgpu, vulkan or cuda:N"),
+        _ => bail!(
+            "device `{name}`: `{family}` takes no such index; write flex, tch, tch:cuda:N, wgpu, vulkan or cuda:N"
+        ),
     }
 }
 

@@ -16,10 +16,11 @@ static QUIET: OnceLock<bool> = OnceLock::new();
 static CURRENT: Mutex<Option<Span>> = Mutex::new(None);
 
 /// Sends log lines (`SCGS_LOG`, warnings by default) and bars to standard error; bars hide when that is no terminal.
-pub fn init(quiet: bool) {
+pub(crate) fn init(quiet: bool) {
     QUIET.get_or_init(|| quiet);
     let bars = IndicatifLayer::new();
-    let lines = tracing_subscriber::fmt::layer().with_writer(bars.get_stderr_writer()).without_time().with_target(false);
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(bars.get_stderr_writer()).without_time().with_target(false);
     let level = EnvFilter::try_from_env("SCGS_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     let only_stages = tracing_subscriber::filter::filter_fn(|metadata| metadata.name() == "stage");
     let bars = (!quiet).then(|| bars.with_filter(only_stages));
@@ -27,7 +28,7 @@ pub fn init(quiet: bool) {
 }
 
 /// Writes a line that the bars do not overwrite. A closed standard error is no reason to stop a run.
-pub fn line(text: &str) {
+pub(crate) fn line(text: &str) {
     let _ = match writer::get_indicatif_stderr_writer() {
         Some(mut stderr) => writeln!(stderr, "{text}"),
         None => writeln!(std::io::stderr(), "{text}"),
@@ -35,14 +36,14 @@ pub fn line(text: &str) {
 }
 
 /// A line that `--quiet` leaves out.
-pub fn notice(text: &str) {
+pub(crate) fn notice(text: &str) {
     if !QUIET.get().copied().unwrap_or(false) {
         line(text);
     }
 }
 
 /// Shows an event of a run.
-pub fn show(event: Event) {
+pub(crate) fn show(event: Event) {
     let mut current = CURRENT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     match event {
         Event::Started { stage, total } => {

@@ -1,14 +1,20 @@
 //! The result table on standard output.
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, presets};
 use scgs_debias::{GroupReport, Results, Spread, results::Row};
 
 /// One line per arm: worst group, averages, groups; mean, sd and n over seeds.
-pub fn of_results(results: &Results) -> String {
+pub(crate) fn of_results(results: &Results) -> String {
     let mut table = plain_table();
-    let mut header = vec!["method".to_owned(), "worst group".into(), "plain".into(), "train-weighted".into(), "group mean".into()];
+    let mut header = vec![
+        "method".to_owned(),
+        "worst\ngroup".into(),
+        "plain".into(),
+        "train-\nweighted".into(),
+        "group\nmean".into(),
+    ];
     let groups = results.rows.first().map(|r: &Row| r.groups.clone()).unwrap_or_default();
-    header.extend(groups.iter().map(|g| format!("{} (n {})", results.group_name(g), g.n)));
+    header.extend(groups.iter().map(|g| format!("{}\n(n {})", results.group_name(g), g.n)));
     table.set_header(header);
     for summary in results.summaries() {
         let name = if summary.oracle { format!("{} [oracle]", summary.method) } else { summary.method.clone() };
@@ -20,11 +26,18 @@ pub fn of_results(results: &Results) -> String {
     let seeds = results.seeds();
     let list = seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
     let meaning = if seeds.len() > 1 { "mean ± sample standard deviation" } else { "one seed, no spread" };
-    format!("{table}\ntest split, {meaning}, n = {} (seed {list}); [oracle] = used group labels in training", seeds.len())
+    format!(
+        "{table}\ntest split, {meaning}, n = {} (seed {list}); [oracle] = used group labels in training",
+        seeds.len()
+    )
 }
 
 /// One evaluated split.
-pub fn of_report(report: &GroupReport, names: &dyn Fn(usize, usize) -> String, train_counts: &[usize]) -> String {
+pub(crate) fn of_report(
+    report: &GroupReport,
+    names: &dyn Fn(usize, usize) -> String,
+    train_counts: &[usize],
+) -> String {
     let mut table = plain_table();
     table.set_header(["group", "n", "correct", "accuracy"]);
     for g in report.groups() {
@@ -45,7 +58,7 @@ pub fn of_report(report: &GroupReport, names: &dyn Fn(usize, usize) -> String, t
 }
 
 /// `0.812 ± 0.013`, without the deviation for one value.
-pub fn spread(s: &Spread) -> String {
+pub(crate) fn spread(s: &Spread) -> String {
     match s.sd {
         Some(sd) => format!("{:.3} ± {sd:.3}", s.mean),
         None => format!("{:.3}", s.mean),
@@ -54,7 +67,8 @@ pub fn spread(s: &Spread) -> String {
 
 fn plain_table() -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    let condensed = presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none());
+    table.load_style(condensed).set_content_arrangement(ContentArrangement::Dynamic);
     table
 }
 

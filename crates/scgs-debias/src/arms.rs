@@ -108,10 +108,10 @@ impl FromStr for Arm {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
-        Self::ALL.into_iter().find(|arm| arm.name() == name).ok_or_else(|| Error::UnknownArm {
-            name: name.to_owned(),
-            known: Self::ALL.map(Self::name).join(", "),
-        })
+        Self::ALL
+            .into_iter()
+            .find(|arm| arm.name() == name)
+            .ok_or_else(|| Error::UnknownArm { name: name.to_owned(), known: Self::ALL.map(Self::name).join(", ") })
     }
 }
 

@@ -1,8 +1,7 @@
 //! How well the method found what it looks for. Everything here uses group labels or object masks, so it is for the
 //! report alone: no stage reads it.
 
-use image::GrayImage;
-use scgs_cam::Repaint;
+use scgs_cam::{Mask, Repaint};
 use scgs_data::{Grouped, Split};
 use serde::{Deserialize, Serialize};
 
@@ -86,34 +85,11 @@ fn mean_iou(inputs: Inputs<'_>, stage: &str) -> Result<Option<f64>, Error> {
         let object = image::load_from_memory(&fs_err::read(&truth)?)
             .map_err(|e| crate::run_folder::table_error(&truth, &e))?
             .to_luma8();
-        let mask = masks::load(inputs.folder, stage, row.id)?;
+        let mask = Mask::from_gray(&masks::load(inputs.folder, stage, row.id)?)?;
         let white_is_object = matches!(inputs.settings.mask.repaint, Repaint::Attended | Repaint::Swap);
-        overlaps.push(iou(&mask, white_is_object, &object));
+        let found = if white_is_object { mask } else { mask.invert() };
+        let object = Mask::new(found.width(), found.height(), object.pixels().map(|p| p[0] > 127).collect())?;
+        overlaps.push(found.iou(&object)?);
     }
     Ok((!overlaps.is_empty()).then(|| overlaps.iter().sum::<f64>() / overlaps.len() as f64))
-}
-
-fn iou(mask: &GrayImage, white_is_object: bool, object: &GrayImage) -> f64 {
-    let (mut both, mut either) = (0usize, 0usize);
-    for (m, o) in mask.pixels().zip(object.pixels()) {
-        let (m, o) = ((m[0] > 127) == white_is_object, o[0] > 127);
-        both += usize::from(m && o);
-        either += usize::from(m || o);
-    }
-    if either == 0 { 0.0 } else { both as f64 / either as f64 }
-}
-
-#[cfg(test)]
-mod tests {
-    use image::Luma;
-
-    use super::*;
-
-    #[test]
-    fn iou_of_overlapping_halves_is_a_third() {
-        let left = GrayImage::from_fn(8, 4, |x, _| Luma([if x < 4 { 255 } else { 0 }]));
-        let middle = GrayImage::from_fn(8, 4, |x, _| Luma([if (2..6).contains(&x) { 255 } else { 0 }]));
-        assert_eq!(iou(&left, true, &middle), 8.0 / 24.0);
-        assert_eq!(iou(&left, false, &left), 0.0);
-    }
 }

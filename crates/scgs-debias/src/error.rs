@@ -25,7 +25,9 @@ pub enum Error {
         message: String,
     },
     /// Occurs when a file cannot be read or written. The message of `fs_err` names the path.
-    #[error("{0}; check the path, its permissions and the free disk space, then run the same command again: finished stages are kept")]
+    #[error(
+        "{0}; check the path, its permissions and the free disk space, then run the same command again: finished stages are kept"
+    )]
     Io(#[from] std::io::Error),
     /// Occurs when a file of a run folder does not have the expected content.
     #[error("{}: {message}; delete the stage's folder and run again", path.display())]
@@ -36,7 +38,9 @@ pub enum Error {
         message: String,
     },
     /// Occurs when the error set is empty, or has no picture of a class.
-    #[error("the error set has {found}: the identification rule `{rule}` found nothing to learn from. Change {settings}")]
+    #[error(
+        "the error set has {found}: the identification rule `{rule}` found nothing to learn from. Change {settings}"
+    )]
     EmptyErrorSet {
         /// What was found, such as `0 pictures of class bird (3 of mammal)`.
         found: String,
@@ -76,7 +80,9 @@ pub enum Error {
         ids: Vec<String>,
     },
     /// Occurs when a group of the evaluated split has no picture.
-    #[error("group {group} has no picture in the {split} split: worst-group accuracy is not defined; use a split in which every group occurs")]
+    #[error(
+        "group {group} has no picture in the {split} split: worst-group accuracy is not defined; use a split in which every group occurs"
+    )]
     EmptyGroup {
         /// The group, as `label x attribute`.
         group: String,

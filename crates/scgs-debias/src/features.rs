@@ -1,6 +1,6 @@
 //! What the network makes of pictures: pooled features, and features of the background alone.
 
-use std::{borrow::Cow, path::Path};
+use std::path::Path;
 
 use burn::tensor::{Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -51,7 +51,7 @@ impl Features {
             let map = network.features(input.load(&paths, context)?);
             let [n, channels, height, columns] = map.dims();
             let cells = height * columns;
-            let values = map.into_data().into_vec::<f32>().map_err(|e| Error::Optimiser(format!("{e:?}")))?;
+            let values = map.into_data().try_into_vec::<f32>().map_err(|e| Error::Optimiser(format!("{e:?}")))?;
             for picture in values.chunks(channels * cells).take(n) {
                 features.pooled.extend(mean_of_cells(picture, cells, None));
                 features.background.extend(mean_of_cells(picture, cells, Some(&quiet_cells(picture, cells))));
@@ -70,7 +70,8 @@ impl Features {
         let matrix = |v: &[f32]| v.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
         let (pooled, background) = (matrix(&self.pooled), matrix(&self.background));
         let shape = vec![self.ids.len(), self.width];
-        let view = |dtype, shape: Vec<usize>, data| TensorView::new(dtype, shape, data).map_err(|e| table_error(path, &e));
+        let view =
+            |dtype, shape: Vec<usize>, data| TensorView::new(dtype, shape, data).map_err(|e| table_error(path, &e));
         let tensors = [
             ("background", view(Dtype::F32, shape.clone(), background.as_slice())?),
             ("ids", view(Dtype::U64, vec![self.ids.len()], ids.as_slice())?),
@@ -103,13 +104,13 @@ impl Features {
         Ok(Self {
             ids: ids.data().as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).collect(),
             width,
-            pooled: floats(&pooled.data()),
-            background: floats(&background.data()),
+            pooled: floats(pooled.data()),
+            background: floats(background.data()),
         })
     }
 }
 
-fn floats(bytes: &Cow<'_, [u8]>) -> Vec<f32> {
+fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
 }
 
@@ -155,11 +156,7 @@ fn quiet_cells(picture: &[f32], cells: usize) -> Vec<usize> {
 }
 
 /// Mean per channel over some cells (all for `None`).
-fn mean_of_cells<'a>(
-    picture: &'a [f32],
-    cells: usize,
-    chosen: Option<&'a [usize]>,
-) -> impl Iterator<Item = f32> + 'a {
+fn mean_of_cells<'a>(picture: &'a [f32], cells: usize, chosen: Option<&'a [usize]>) -> impl Iterator<Item = f32> + 'a {
     picture.chunks(cells).map(move |channel| match chosen {
         None => channel.iter().sum::<f32>() / cells as f32,
         Some(chosen) => chosen.iter().map(|&c| channel[c]).sum::<f32>() / chosen.len() as f32,
@@ -184,7 +181,8 @@ mod tests {
     fn features_survive_the_disk_and_damage_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("features.safetensors");
-        let f = Features { ids: vec![7, u64::MAX], width: 2, pooled: vec![1.0, 2.0, 3.0, 4.0], background: vec![0.5; 4] };
+        let f =
+            Features { ids: vec![7, u64::MAX], width: 2, pooled: vec![1.0, 2.0, 3.0, 4.0], background: vec![0.5; 4] };
         f.save(&path).unwrap();
         assert_eq!(Features::load(&path).unwrap(), f);
         let bytes = fs_err::read(&path).unwrap();

@@ -46,7 +46,11 @@ impl LinearHead {
 
 /// Index and value of the largest probability.
 pub fn most_probable(probabilities: &[f64]) -> (usize, f64) {
-    probabilities.iter().copied().enumerate().fold((0, f64::NEG_INFINITY), |best, (i, p)| if p > best.1 { (i, p) } else { best })
+    probabilities
+        .iter()
+        .copied()
+        .enumerate()
+        .fold((0, f64::NEG_INFINITY), |best, (i, p)| if p > best.1 { (i, p) } else { best })
 }
 
 /// Mean and standard deviation per column, for scaling features before regularisation.
@@ -174,10 +178,8 @@ struct Problem<'a> {
 impl Problem<'_> {
     /// Loss and, per output, its derivative for one row.
     fn row_loss(&self, parameters: &[f64], row: &[f64], label: usize) -> (f64, Vec<f64>) {
-        let scores: Vec<f64> = parameters
-            .chunks(self.width + 1)
-            .map(|p| p[self.width] + dot(&p[..self.width], row))
-            .collect();
+        let scores: Vec<f64> =
+            parameters.chunks(self.width + 1).map(|p| p[self.width] + dot(&p[..self.width], row)).collect();
         if self.outputs == 1 {
             let target = label as f64;
             // log(1 + exp(s)) - target * s without overflow

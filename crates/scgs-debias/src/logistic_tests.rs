@@ -29,8 +29,10 @@ impl Lcg {
 
 fn data(case: &Case) -> (Vec<f32>, Vec<usize>, Vec<f64>) {
     let mut lcg = Lcg(case.seed);
-    let mut x: Vec<f32> =
-        (0..case.n * case.width).map(|i| i % case.width).map(|j| (lcg.unit() * (1 + j) as f64 - 0.3 * j as f64) as f32).collect();
+    let mut x: Vec<f32> = (0..case.n * case.width)
+        .map(|i| i % case.width)
+        .map(|j| (lcg.unit() * (1 + j) as f64 - 0.3 * j as f64) as f32)
+        .collect();
     let y: Vec<usize> = (0..case.n).map(|_| (lcg.unit() * case.classes as f64) as usize).collect();
     for (row, &label) in x.chunks_mut(case.width).zip(&y) {
         // numpy adds the double to the single column in double precision and rounds once.
@@ -59,7 +61,12 @@ fn probabilities_equal_scikit_learn() {
 fn a_weight_of_two_is_two_copies() {
     let features = [0.0f32, 1.0, 2.0, 3.0];
     let (scale, labels) = (Standardiser::fit(&features, 1), [0, 0, 1, 1]);
-    let weighted = fit(Examples { features: &features, width: 1, labels: &labels, weights: &[1.0, 2.0, 1.0, 1.0] }, 2, 1.0, &scale);
+    let weighted = fit(
+        Examples { features: &features, width: 1, labels: &labels, weights: &[1.0, 2.0, 1.0, 1.0] },
+        2,
+        1.0,
+        &scale,
+    );
     let copied = fit(
         Examples { features: &[0.0, 1.0, 1.0, 2.0, 3.0], width: 1, labels: &[0, 0, 0, 1, 1], weights: &[1.0; 5] },
         2,
@@ -77,7 +84,8 @@ fn the_number_of_threads_changes_no_bit() {
     let scale = Standardiser::fit(&features, case.width);
     let fit_with = |threads: usize| {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
-            fit(Examples { features: &features, width: 33, labels: &labels, weights: &weights }, 2, 0.1, &scale).unwrap()
+            fit(Examples { features: &features, width: 33, labels: &labels, weights: &weights }, 2, 0.1, &scale)
+                .unwrap()
         })
     };
     assert_eq!(fit_with(1), fit_with(3));

@@ -86,7 +86,7 @@ pub fn train<M: Module>(
             rate = schedule.rate(step);
             step += 1;
             let logits = forward(&model, batch)?;
-            let answers = logits.clone().inner().argmax(1).into_data().convert::<i64>().into_vec::<i64>();
+            let answers = logits.clone().inner().argmax(1).into_data().convert::<i64>().try_into_vec::<i64>();
             let weight: f64 = batch.iter().map(|&i| targets.weights[i]).sum();
             let loss = cross_entropy(logits, batch, targets, weight);
             let value = loss.clone().into_scalar::<f32>();

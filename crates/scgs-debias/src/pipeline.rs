@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use scgs_data::{Definition, Grouped, Split, habitat, waterbirds};
+use scgs_data::{Definition, Grouped, ReadOptions, Split, habitat, waterbirds};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -126,15 +126,19 @@ pub fn run(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Outcome, Err
         let shipped = grouped.index().root.join("backgrounds").join("train");
         shipped.is_dir().then_some(shipped)
     });
+    let prompts: Vec<String> = (0..grouped.index().classes.len())
+        .map(|label| plan.definition.prompts_of(label).into_iter().next().unwrap_or_default())
+        .collect();
     let inputs = Inputs {
         index: grouped.index(),
         settings: &plan.settings,
         folder: &folder,
         weights: weights.as_deref(),
         backgrounds: backgrounds.as_deref(),
-        prompts: &plan.definition.prompts(),
+        prompts: &prompts,
     };
     stages(inputs, context, &plan.arms)?;
+    evaluate::prepare(inputs, context)?;
     for &arm in &plan.arms {
         evaluate::run(inputs, context, arm, &grouped, balanced.as_ref())?;
     }
@@ -172,7 +176,10 @@ fn data(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<(Grouped, Optio
     if !plan.composed() {
         let root = plan.data_dir.as_ref().ok_or_else(|| Error::Config {
             origin: format!("data set {}", plan.definition.name),
-            message: format!("its pictures do not ship with the project: name their folder with --data-dir DIR. {}", plan.definition.source),
+            message: format!(
+                "its pictures do not ship with the project: name their folder with --data-dir DIR. {}",
+                plan.definition.source
+            ),
         })?;
         let grouped = waterbirds::read(root, &plan.definition)?;
         if !plan.accept_counts {
@@ -199,10 +206,11 @@ fn data(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<(Grouped, Optio
         } else {
             habitat::compose(&pack, folder, config, seed, &progress)?;
         }
-        let summary = format!("composed in {}", folder.display());
+        let summary = format!("composed from {}", pack.display());
         let seconds = if reused { 0.0 } else { clock.elapsed().as_secs_f64() };
         (context.report)(Event::Finished { stage: stage.to_owned(), summary, seconds, reused });
-        waterbirds::read(folder, &plan.definition)
+        // The balanced twin has a training split only.
+        waterbirds::read_with(folder, &plan.definition, ReadOptions { allow_empty_groups: balanced })
     };
     let grouped = compose("data", &root.join("biased"), false)?;
     let balanced = plan
@@ -216,8 +224,7 @@ fn data(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<(Grouped, Optio
 
 fn write_results(plan: &Plan, parent: &Path, folder: &RunFolder, grouped: &Grouped) -> Result<(), Error> {
     let train_counts = diagnostics::train_counts(grouped);
-    let finished: Vec<Arm> =
-        Arm::ALL.into_iter().filter(|&arm| folder.is_done(&evaluate::stage_name(arm))).collect();
+    let finished: Vec<Arm> = Arm::ALL.into_iter().filter(|&arm| folder.is_done(&evaluate::stage_name(arm))).collect();
     let mut results = Results {
         schema: results::SCHEMA,
         dataset: plan.definition.name.clone(),

@@ -92,9 +92,7 @@ impl Results {
     /// # Errors
     /// If a finished arm's files are missing or damaged.
     pub fn rows_of_seed(folder: &RunFolder, arms: &[Arm], train_counts: &[usize]) -> Result<Vec<Row>, Error> {
-        arms.iter()
-            .map(|&arm| Ok(Row::new(arm, folder.seed, &evaluate::read(folder, arm)?, train_counts)))
-            .collect()
+        arms.iter().map(|&arm| Ok(Row::new(arm, folder.seed, &evaluate::read(folder, arm)?, train_counts))).collect()
     }
 
     /// Writes the file.

@@ -83,7 +83,10 @@ pub(crate) fn write_csv<T: Serialize>(path: &Path, rows: &[T]) -> Result<(), Err
 /// Reads rows written by [`write_csv`].
 pub(crate) fn read_csv<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
     let bytes = fs_err::read(path)?;
-    csv::Reader::from_reader(bytes.as_slice()).deserialize().collect::<Result<_, _>>().map_err(|e| table_error(path, &e))
+    csv::Reader::from_reader(bytes.as_slice())
+        .deserialize()
+        .collect::<Result<_, _>>()
+        .map_err(|e| table_error(path, &e))
 }
 
 /// Writes pretty JSON with a final line end.

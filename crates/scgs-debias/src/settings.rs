@@ -210,7 +210,7 @@ impl Default for AttentionSettings {
 #[serde(deny_unknown_fields, default)]
 pub struct MaskSettings {
     /// How an attention map becomes a region.
-    pub rule: MaskRule,
+    pub region: MaskRule,
     /// Which side of the region is repainted.
     pub repaint: Repaint,
     /// Smallest repainted share of a picture that is accepted, 0..1.
@@ -221,7 +221,7 @@ pub struct MaskSettings {
 
 impl Default for MaskSettings {
     fn default() -> Self {
-        Self { rule: MaskRule::Quantile { share: 0.3 }, repaint: Repaint::Complement, min_area: 0.02, max_area: 0.98 }
+        Self { region: MaskRule::Quantile { share: 0.3 }, repaint: Repaint::Complement, min_area: 0.02, max_area: 0.98 }
     }
 }
 
@@ -313,6 +313,7 @@ impl Settings {
     /// # Errors
     /// [`Error::Settings`].
     pub fn check(&self) -> Result<(), Error> {
+        self.habitat.check()?;
         let mut problems = Vec::new();
         let mut require = |holds: bool, key, value: &dyn fmt::Display, expected| {
             if !holds {
@@ -321,12 +322,22 @@ impl Settings {
         };
         let positive = |v: f64| v > 0.0 && v.is_finite();
         let t = &self.train;
-        require((32..=512).contains(&self.backbone.input_size), "backbone.input_size", &self.backbone.input_size, "32 to 512");
+        require(
+            (32..=512).contains(&self.backbone.input_size),
+            "backbone.input_size",
+            &self.backbone.input_size,
+            "32 to 512",
+        );
         require(positive(t.c), "train.c", &t.c, "a number above 0");
         require((1..=10_000).contains(&t.epochs), "train.epochs", &t.epochs, "1 to 10000");
         require((1..=4096).contains(&t.batch), "train.batch", &t.batch, "1 to 4096");
         require(positive(t.learning_rate), "train.learning_rate", &t.learning_rate, "a number above 0");
-        require(t.weight_decay >= 0.0 && t.weight_decay.is_finite(), "train.weight_decay", &t.weight_decay, "0 or more");
+        require(
+            t.weight_decay >= 0.0 && t.weight_decay.is_finite(),
+            "train.weight_decay",
+            &t.weight_decay,
+            "0 or more",
+        );
         let i = &self.identify;
         require((2..=20).contains(&i.folds), "identify.folds", &i.folds, "2 to 20");
         require(positive(i.c), "identify.c", &i.c, "a number above 0");
@@ -336,7 +347,12 @@ impl Settings {
         require((1..=1000).contains(&self.cluster.n_init), "cluster.n_init", &self.cluster.n_init, "1 to 1000");
         let m = &self.mask;
         require((0.0..1.0).contains(&m.min_area), "mask.min_area", &m.min_area, "0 up to, not including, 1");
-        require(m.max_area > m.min_area && m.max_area <= 1.0, "mask.max_area", &m.max_area, "above mask.min_area, at most 1");
+        require(
+            m.max_area > m.min_area && m.max_area <= 1.0,
+            "mask.max_area",
+            &m.max_area,
+            "above mask.min_area, at most 1",
+        );
         let s = &self.synthesis;
         require(positive(s.share) && s.share <= 10.0, "synthesis.share", &s.share, "above 0, at most 10");
         require((0.0..=32.0).contains(&s.feather), "synthesis.feather", &s.feather, "0 to 32");
@@ -368,12 +384,11 @@ fn layer(base: &mut toml::Table, table: toml::Table, origin: &str) -> Result<(),
     Ok(())
 }
 
-/// Tables merge key by key; a table that names its kind (`rule`, `method`) replaces the old one whole, because the
-/// parameters of two kinds do not mix.
+/// Tables merge key by key; `mask.region` is replaced whole, because the parameters of two rules do not mix.
 fn merge(base: &mut toml::Table, over: toml::Table) {
     for (key, value) in over {
         match (base.get_mut(&key), value) {
-            (Some(toml::Value::Table(old)), toml::Value::Table(new)) if !new.contains_key("kind") => merge(old, new),
+            (Some(toml::Value::Table(old)), toml::Value::Table(new)) if key != "region" => merge(old, new),
             (_, value) => {
                 base.insert(key, value);
             }

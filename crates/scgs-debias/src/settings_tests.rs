@@ -14,7 +14,8 @@ fn definition(extra: &str) -> Definition {
 
 #[test]
 fn later_layers_win() {
-    let d = definition("[recipe]\ntrain.c = 0.1\ncluster.k = 5\n[profiles.quick]\ncluster.k = 2\nhabitat.train = 300\n");
+    let d =
+        definition("[recipe]\ntrain.c = 0.1\ncluster.k = 5\n[profiles.quick]\ncluster.k = 2\nhabitat.train = 300\n");
     let file = || Some(("c.toml".to_owned(), "habitat.train = 500".parse().unwrap()));
     let sets = ["habitat.train=700".to_owned()];
     let resolve = |profile, file, sets| Settings::resolve(&d, profile, file, sets).unwrap();
@@ -27,10 +28,10 @@ fn later_layers_win() {
 
 #[test]
 fn words_numbers_and_tables_can_be_set() {
-    let sets = ["identify.rule=held-out", "mask.rule={ kind = \"otsu\" }", "synthesis.feather=0"].map(str::to_owned);
+    let sets = ["identify.rule=held-out", "mask.region={ rule = \"otsu\" }", "synthesis.feather=0"].map(str::to_owned);
     let s = Settings::resolve(&definition(""), None, None, &sets).unwrap();
     assert_eq!(s.identify.rule, IdentifyRule::HeldOut);
-    assert_eq!(s.mask.rule, MaskRule::Otsu);
+    assert_eq!(s.mask.region, MaskRule::Otsu);
     assert_eq!(s.synthesis.feather, 0.0);
 }
 

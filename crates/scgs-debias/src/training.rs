@@ -1,6 +1,5 @@
 //! What an arm trains on, and what comes out.
 
-use burn::module::Module;
 use scgs_models::Network;
 
 use crate::{Error, logistic::LinearHead};
@@ -39,10 +38,10 @@ impl Trained {
         let [width, classes] = linear.weight.dims();
         // burn keeps linear weights as [in, out]; a head has one row per class.
         let values = linear.weight.val().into_data().convert::<f32>();
-        let values = values.into_vec::<f32>().expect("converted to f32");
+        let values = values.try_into_vec::<f32>().expect("converted to f32");
         let weight = (0..classes * width).map(|i| values[(i % width) * classes + i / width]).collect();
         let bias = match &linear.bias {
-            Some(bias) => bias.val().into_data().convert::<f32>().into_vec::<f32>().expect("converted to f32"),
+            Some(bias) => bias.val().into_data().convert::<f32>().try_into_vec::<f32>().expect("converted to f32"),
             None => vec![0.0; classes],
         };
         LinearHead { classes, width, weight, bias }

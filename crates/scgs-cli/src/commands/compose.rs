@@ -8,7 +8,7 @@ use scgs_debias::{Event, Settings};
 use super::{print, print_json};
 use crate::{args::ComposeArgs, progress};
 
-pub fn run(args: &ComposeArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &ComposeArgs) -> anyhow::Result<ExitCode> {
     let definition = Definition::read(&args.datasets.join("habitat.toml"))?;
     let settings = Settings::resolve(&definition, None, None, &args.sets)?;
     let report = |done: usize, total: usize| {

@@ -20,7 +20,7 @@ struct Row {
     hint: String,
 }
 
-pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let rows: Vec<Row> = device::FAMILIES
         .iter()
         .map(|family| {
@@ -41,7 +41,13 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         }))?;
         return Ok(ExitCode::SUCCESS);
     }
-    print(&format!("scgs {} on {} {}, {} threads", env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH, threads()))?;
+    print(&format!(
+        "scgs {} on {} {}, {} threads",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::OS,
+        std::env::consts::ARCH,
+        threads()
+    ))?;
     for row in rows {
         let state = match (row.compiled_in, row.gflops) {
             (false, _) => "not compiled in".to_owned(),

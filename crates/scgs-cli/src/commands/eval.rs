@@ -23,7 +23,7 @@ struct Evaluation<'a> {
     worst_group: f64,
 }
 
-pub fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
     let (definition, settings) = resolve(&args.data)?;
     let root = args.data.data_dir.as_ref().context(
         "where are the pictures? give --data-dir DIR (for habitat, a folder written by `scgs compose` or a run's data folder)",

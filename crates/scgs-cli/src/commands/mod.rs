@@ -1,10 +1,10 @@
 //! One file per command.
 
-pub mod compose;
-pub mod doctor;
-pub mod eval;
-pub mod report;
-pub mod run;
+pub(crate) mod compose;
+pub(crate) mod doctor;
+pub(crate) mod eval;
+pub(crate) mod report;
+pub(crate) mod run;
 
 use std::io::Write as _;
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::{print, print_json};
 use crate::{args::ReportArgs, report};
 
-pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     let page = report::write(&args.run_dir)?;
     if args.common.json {
         print_json(&serde_json::json!({ "schema": 1, "report": page }))?;

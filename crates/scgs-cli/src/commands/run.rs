@@ -7,7 +7,7 @@ use scgs_debias::{Context, Results, arms::Arm, pipeline, pipeline::Plan};
 use super::{print, print_json, resolve};
 use crate::{CANCELLED, args::RunArgs, device, progress, report, table};
 
-pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let arms = Arm::parse_list(&args.methods)?;
     let (definition, settings) = resolve(&args.data)?;
     let device = device::open(&args.device.device)?;

@@ -19,14 +19,14 @@ use scgs_debias::{
 const ROWS: usize = 24;
 
 /// Examples, drawn at random by the run's seed: nobody chose them.
-pub struct Chain {
+pub(crate) struct Chain {
     pub rows: Vec<Link>,
     /// How many new pictures there are in all.
     pub total: usize,
 }
 
 /// One example; pictures are `data:` addresses.
-pub struct Link {
+pub(crate) struct Link {
     pub source_id: u64,
     pub class: String,
     pub answer: String,
@@ -40,7 +40,7 @@ pub struct Link {
 
 impl Chain {
     /// Reads the examples of a seed's folder; `None` where the run made no pictures.
-    pub fn read(folder: &Path, seed: u64, results: &Results) -> anyhow::Result<Option<Self>> {
+    pub(crate) fn read(folder: &Path, seed: u64, results: &Results) -> anyhow::Result<Option<Self>> {
         let parent = folder.parent().unwrap_or(folder);
         let run = RunFolder::open(parent, seed)?;
         if !run.is_done(synthesis::STAGE) {

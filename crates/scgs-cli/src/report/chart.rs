@@ -9,7 +9,7 @@ const BAR: f64 = 13.0;
 const GAP: f64 = 12.0;
 
 /// Accuracy of every arm in every group; whiskers are one standard deviation over seeds.
-pub fn bars(results: &Results) -> Markup {
+pub(crate) fn bars(results: &Results) -> Markup {
     let summaries = results.summaries();
     let groups = results.rows.first().map(|r| r.groups.clone()).unwrap_or_default();
     let block = groups.len() as f64 * BAR + GAP;

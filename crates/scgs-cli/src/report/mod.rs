@@ -21,7 +21,7 @@ struct Content {
 }
 
 /// Writes the page of a run's folder: of all its seeds, or of one `seed-<n>` below it. Returns the page's path.
-pub fn write(run_dir: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn write(run_dir: &Path) -> anyhow::Result<PathBuf> {
     let results_file = run_dir.join("results.json");
     if !results_file.is_file() {
         bail!(

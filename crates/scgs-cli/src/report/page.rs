@@ -8,7 +8,7 @@ use crate::table::spread;
 
 const STYLE: &str = include_str!("style.css");
 
-pub fn render(content: &Content) -> Markup {
+pub(crate) fn render(content: &Content) -> Markup {
     let results = &content.results;
     html! {
         (DOCTYPE)
@@ -64,12 +64,8 @@ fn percent(s: &Spread) -> String {
 
 fn table(results: &Results) -> Markup {
     let groups = results.rows.first().map(|r| r.groups.clone()).unwrap_or_default();
-    let best = results
-        .summaries()
-        .iter()
-        .filter(|s| !s.oracle)
-        .map(|s| s.worst_group.mean)
-        .fold(f64::NEG_INFINITY, f64::max);
+    let best =
+        results.summaries().iter().filter(|s| !s.oracle).map(|s| s.worst_group.mean).fold(f64::NEG_INFINITY, f64::max);
     html! {
         div.wide { table {
             thead { tr {

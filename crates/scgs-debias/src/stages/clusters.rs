@@ -1,8 +1,8 @@
 //! Stage `3-clusters`: mistakes that look alike to the classifier, and a balanced pick among them.
 
+use rand::RngExt;
 use scgs_cluster::{Candidate, KMeansConfig, Matrix, PickOrder, balanced_pick, kmeans};
 use scgs_data::stream;
-use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use super::{Inputs, erm, errors};
@@ -54,27 +54,22 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), Error> {
                 .collect();
             let data: Vec<f32> = rows.iter().flat_map(|&r| features.row(r).iter().copied()).collect();
             let config = KMeansConfig {
-                k: inputs.settings.cluster.k.min(rows.len()),
                 n_init: inputs.settings.cluster.n_init,
                 seed: stream(inputs.folder.seed, STAGE, class as u64).random(),
-                ..KMeansConfig::default()
+                ..KMeansConfig::new(inputs.settings.cluster.k.min(rows.len()))
             };
-            let clustering = kmeans(&Matrix::new(&data, rows.len(), features.width)?, &config)?;
+            let matrix = Matrix::new(&data, rows.len(), features.width)?;
+            let clustering = kmeans(&matrix, &config)?;
+            let distances = clustering.distances(&matrix)?;
             for (i, &row) in rows.iter().enumerate() {
-                let cluster = clustering.assignments[i];
-                let centre = &clustering.centroids[cluster * features.width..(cluster + 1) * features.width];
-                let distance = features.row(row).iter().zip(centre).map(|(x, c)| f64::from(x - c).powi(2)).sum::<f64>();
-                members.push(Member { id: features.ids[row], label: class, cluster, distance: distance.sqrt() });
+                let (cluster, distance) = (clustering.assignments[i], distances[i]);
+                members.push(Member { id: features.ids[row], label: class, cluster, distance });
             }
-            let count = |c| clustering.assignments.iter().filter(|&&a| a == c).count().to_string();
-            sizes.push(format!(
-                "{} {}",
-                inputs.index.classes[class],
-                (0..clustering.k).map(count).collect::<Vec<_>>().join("+")
-            ));
+            let of_class: Vec<String> = clustering.sizes().iter().map(usize::to_string).collect();
+            sizes.push(format!("{} {}", inputs.index.classes[class], of_class.join("+")));
             context.advance(STAGE, class + 1)?;
         }
-        let picks = pick(inputs, &members, features.ids.len());
+        let picks = pick(inputs, &members, features.ids.len())?;
         run_folder::write_csv(&folder.join("clusters.csv"), &members)?;
         run_folder::write_csv(&folder.join("pick.csv"), &picks)?;
         Ok(format!("cluster sizes {}; {} sources picked", sizes.join(", "), picks.len()))
@@ -82,17 +77,18 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), Error> {
 }
 
 /// A balanced pick among `members` for a training split of `real` pictures.
-pub fn pick(inputs: Inputs<'_>, members: &[Member], real: usize) -> Vec<Pick> {
+///
+/// # Errors
+/// If there are no members.
+pub fn pick(inputs: Inputs<'_>, members: &[Member], real: usize) -> Result<Vec<Pick>, Error> {
     let wanted = (inputs.settings.synthesis.share * real as f64).round() as usize;
     let per_class = wanted.div_ceil(inputs.classes());
     let candidates: Vec<Candidate> = members
         .iter()
         .map(|m| Candidate { id: m.id, class: m.label, cluster: m.cluster, distance: m.distance })
         .collect();
-    balanced_pick(&candidates, per_class, PickOrder::Uniform, inputs.folder.seed)
-        .into_iter()
-        .map(|p| Pick { id: p.id, label: p.class, repeat: p.repeat })
-        .collect()
+    let picks = balanced_pick(&candidates, per_class, PickOrder::Uniform, inputs.folder.seed)?;
+    Ok(picks.into_iter().map(|p| Pick { id: p.id, label: p.class, repeat: p.repeat }).collect())
 }
 
 /// The clustered error set.

@@ -112,8 +112,7 @@ fn held_out(
     let mut probabilities = vec![Vec::new(); labels.len()];
     for fold in 0..settings.folds {
         let chosen: Vec<usize> = (0..labels.len()).filter(|&i| fold_of[i] != fold).collect();
-        let rows: Vec<f32> =
-            chosen.iter().flat_map(|&i| matrix[i * width..(i + 1) * width].iter().copied()).collect();
+        let rows: Vec<f32> = chosen.iter().flat_map(|&i| matrix[i * width..(i + 1) * width].iter().copied()).collect();
         let chosen_labels: Vec<usize> = chosen.iter().map(|&i| labels[i]).collect();
         let weights = vec![1.0; chosen.len()];
         let examples = Examples { features: &rows, width, labels: &chosen_labels, weights: &weights };
@@ -157,7 +156,8 @@ fn early_epoch(
         Ok(head.forward(minibatch::rows(&scaled, width, batch, &device)))
     })?;
     let all = Tensor::<2>::from_data(TensorData::new(scaled, [labels.len(), width]), &device);
-    let logits = head.forward(all).inner().into_data().convert::<f32>().into_vec::<f32>().expect("converted to f32");
+    let logits =
+        head.forward(all).inner().into_data().convert::<f32>().try_into_vec::<f32>().expect("converted to f32");
     Ok(logits
         .chunks(inputs.classes())
         .map(|row| logistic::softmax(&row.iter().map(|&v| f64::from(v)).collect::<Vec<_>>()))

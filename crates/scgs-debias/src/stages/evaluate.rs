@@ -53,11 +53,8 @@ pub fn run(
     balanced: Option<&Grouped>,
 ) -> Result<(), Error> {
     let head_mode = inputs.settings.train.mode == TrainMode::Head;
-    if head_mode {
-        test_features(inputs, context)?;
-        if arm.pictures == Pictures::Balanced {
-            balanced_features(inputs, context, arm, balanced)?;
-        }
+    if head_mode && arm.pictures == Pictures::Balanced {
+        balanced_features(inputs, context, arm, balanced)?;
     }
     let stage = stage_name(arm);
     let total = match (head_mode, arm.pictures, arm.method) {
@@ -132,7 +129,15 @@ pub fn read(folder: &RunFolder, arm: Arm) -> Result<GroupReport, Error> {
     run_folder::read_json(&folder.path(&stage_name(arm), "groups.json"))
 }
 
-fn test_features(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), Error> {
+/// Opens the test split: in mode `head`, computes its features once for all arms. To be called before [`run`], when every
+/// choice has been made.
+///
+/// # Errors
+/// Those of reading pictures.
+pub fn prepare(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), Error> {
+    if inputs.settings.train.mode == TrainMode::Full {
+        return Ok(());
+    }
     let test = inputs.usable(Split::Test)?;
     inputs.folder.stage(context, TEST_STAGE, test.len(), |folder| {
         let network = inputs.erm_network(context)?;
@@ -260,7 +265,7 @@ pub fn predict_pictures(
     for chunk in samples.chunks(BATCH) {
         let paths: Vec<PathBuf> = chunk.iter().map(|s| index.absolute(s)).collect();
         let logits = network.forward(input.load(&paths, context)?);
-        let values = logits.into_data().convert::<f32>().into_vec::<f32>().expect("converted to f32");
+        let values = logits.into_data().convert::<f32>().try_into_vec::<f32>().expect("converted to f32");
         for (sample, row) in chunk.iter().zip(values.chunks(index.classes.len())) {
             let row: Vec<f64> = row.iter().map(|&v| f64::from(v)).collect();
             let (predicted, confidence) = most_probable(&crate::logistic::softmax(&row));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use burn::tensor::Tensor;
 use image::{GrayImage, Luma, RgbImage};
-use scgs_cam::{AttentionMap, Mask, Score, attention, check_area, object_region, random_box, to_repaint};
+use scgs_cam::{AreaLimits, AttentionMap, Mask, Score, attention, object_region, random_box, to_repaint};
 use scgs_data::{Sample, Split, atomic, read_rgb, stream};
 use scgs_models::Network;
 use serde::{Deserialize, Serialize};
@@ -46,8 +46,7 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), Error> {
         let mut rows = Vec::new();
         for (i, (member, sample)) in with_samples(inputs, &members).into_iter().enumerate() {
             let path = inputs.index.absolute(sample);
-            let picture = read_rgb(&path)
-                .map_err(|e| Error::BadPictures { bad: vec![e.to_string()], allowed: 0 })?;
+            let picture = read_rgb(&path).map_err(|e| Error::BadPictures { bad: vec![e.to_string()], allowed: 0 })?;
             // A copy beside the mask, so that a report needs nothing but the run's folder.
             atomic::save_png(&folder.join(format!("{}-picture.png", member.id)), &picture.clone().into())?;
             let x = inputs.input().load(&[path], context)?;
@@ -61,7 +60,7 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), Error> {
             };
             let (area, skipped) = match outcome {
                 Ok(mask) => {
-                    atomic::save_png(&folder.join(format!("{}.png", member.id)), &mask.to_image().into())?;
+                    atomic::save_png(&folder.join(format!("{}.png", member.id)), &mask.to_gray().into())?;
                     (Some(mask.area()), None)
                 }
                 Err(reason) => (None, Some(reason)),
@@ -102,9 +101,9 @@ pub fn run_random(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), Error
                 // What the attention keeps (or repaints) is a region; its control is a box of that region's area.
                 let inverted = area > 0.5;
                 let share = if inverted { 1.0 - area } else { area };
-                let region = random_box(mask.width() as usize, mask.height() as usize, share, &mut rng);
+                let region = random_box(mask.width() as usize, mask.height() as usize, share, &mut rng)?;
                 let control = if inverted { region.invert() } else { region };
-                atomic::save_png(&folder.join(format!("{}.png", row.id)), &control.to_image().into())?;
+                atomic::save_png(&folder.join(format!("{}.png", row.id)), &control.to_gray().into())?;
             }
             context.advance(RANDOM_STAGE, i + 1)?;
         }
@@ -149,7 +148,7 @@ fn look(
 ) -> Result<(usize, Option<AttentionMap>), Error> {
     let activation = network.until(layer, x).map_err(|e| unknown_layer(&e))?;
     let logits = network.after(layer, activation.clone()).map_err(|e| unknown_layer(&e))?;
-    let logits = logits.into_data().convert::<f32>().into_vec::<f32>().expect("converted to f32");
+    let logits = logits.into_data().convert::<f32>().try_into_vec::<f32>().expect("converted to f32");
     let best = |skip: Option<usize>| {
         (0..logits.len()).filter(|&c| Some(c) != skip).max_by(|&a, &b| logits[a].total_cmp(&logits[b]))
     };
@@ -177,10 +176,12 @@ fn unknown_layer(error: &dyn std::fmt::Display) -> Error {
 /// The mask, or why there is none.
 fn region_to_repaint(inputs: Inputs<'_>, map: &AttentionMap, picture: &RgbImage) -> Result<Mask, String> {
     let settings = &inputs.settings.mask;
-    let region = object_region(map, Some(picture), &settings.rule).map_err(|e| e.to_string())?;
+    let region = object_region(map, Some(picture), &settings.region).map_err(|e| e.to_string())?;
     let mask = to_repaint(&region, settings.repaint);
-    check_area(&mask, settings.min_area, settings.max_area).map_err(|e| e.to_string())?;
-    Ok(mask)
+    match (AreaLimits { min: settings.min_area, max: settings.max_area }).skip(&mask) {
+        Some(skipped) => Err(skipped.to_string()),
+        None => Ok(mask),
+    }
 }
 
 fn grey(map: &AttentionMap) -> GrayImage {

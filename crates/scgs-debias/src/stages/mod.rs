@@ -65,11 +65,12 @@ impl Inputs<'_> {
     /// Those of the weights file.
     pub fn fresh_network(&self, device: &Device) -> Result<Network, Error> {
         let architecture = self.settings.backbone.architecture;
-        // burn draws initial weights from one generator per process: seeding it here makes them a function of the run.
-        device.seed(self.folder.seed);
+        let seed = self.folder.seed;
         Ok(match self.weights {
-            Some(path) => scgs_models::load(architecture, path, Some(self.classes()), HeadPolicy::Replace, device)?,
-            None => architecture.init(self.classes(), device),
+            Some(path) => {
+                scgs_models::load(architecture, path, Some(self.classes()), HeadPolicy::Replace { seed }, device)?
+            }
+            None => architecture.init_seeded(self.classes(), seed, false, device),
         })
     }
 

@@ -120,10 +120,9 @@ pub(crate) fn usable_picks(inputs: Inputs<'_>, mask_stage: &str) -> Result<Vec<P
     if picks.iter().all(|p| !skipped.contains(&p.id)) {
         return Ok(picks);
     }
-    let members: Vec<_> =
-        clusters::members(inputs.folder)?.into_iter().filter(|m| !skipped.contains(&m.id)).collect();
+    let members: Vec<_> = clusters::members(inputs.folder)?.into_iter().filter(|m| !skipped.contains(&m.id)).collect();
     let real = crate::stages::erm::train_predictions(inputs.folder)?.len();
-    Ok(clusters::pick(inputs, &members, real))
+    clusters::pick(inputs, &members, real)
 }
 
 fn inpainter(inputs: Inputs<'_>) -> Result<BackgroundCrop, Error> {
