@@ -1,13 +1,7 @@
 //! Masks: which pixels to repaint.
 
 use image::{GrayImage, Luma};
-use imageproc::{
-    definitions::Image,
-    distance_transform::Norm,
-    filter::gaussian_blur_f32,
-    morphology,
-    region_labelling::{Connectivity, connected_components},
-};
+use imageproc::{definitions::Image, distance_transform::Norm, filter::gaussian_blur_f32, morphology};
 
 use crate::MaskError;
 
@@ -98,12 +92,36 @@ impl Mask {
     /// Only the largest component (8 neighbours); the first in reading order where two are equal. Empty stays empty.
     #[must_use]
     pub fn largest_component(&self) -> Self {
-        let labels = connected_components(&self.to_gray(), Connectivity::Eight, Luma([0]));
-        let mut counts = vec![0usize; self.pixels.len() + 1];
-        labels.as_raw().iter().for_each(|&label| counts[label as usize] += 1);
-        // `max_by_key` takes the last of equals, so the labels, which follow reading order, are walked backwards.
-        let largest = (1..counts.len()).rev().max_by_key(|&label| counts[label]).unwrap_or(1);
-        self.with(labels.as_raw().iter().map(|&label| label as usize == largest).collect())
+        let mut seen = vec![false; self.pixels.len()];
+        let mut largest = Vec::new();
+        for start in 0..self.pixels.len() {
+            if !self.pixels[start] || seen[start] {
+                continue;
+            }
+            // Filled in breadth: `component` is both the list of pixels and the queue.
+            seen[start] = true;
+            let mut component = vec![start];
+            let mut next = 0;
+            while let Some(&at) = component.get(next) {
+                next += 1;
+                let (x, y) = (at % self.width, at / self.width);
+                for near_y in y.saturating_sub(1)..(y + 2).min(self.height) {
+                    for near_x in x.saturating_sub(1)..(x + 2).min(self.width) {
+                        let near = near_y * self.width + near_x;
+                        if self.pixels[near] && !seen[near] {
+                            seen[near] = true;
+                            component.push(near);
+                        }
+                    }
+                }
+            }
+            if component.len() > largest.len() {
+                largest = component;
+            }
+        }
+        let mut pixels = vec![false; self.pixels.len()];
+        largest.into_iter().for_each(|at| pixels[at] = true);
+        self.with(pixels)
     }
 
     /// Intersection over union, 0..=1; 1 for two empty masks.
@@ -184,6 +202,7 @@ pub(crate) mod tests {
         let equal = drawn(&["##..##", "......"]);
         assert_eq!(equal.largest_component(), drawn(&["##....", "......"]));
         assert_eq!(drawn(&["..", ".."]).largest_component().count(), 0);
+        assert_eq!(drawn(&["#"]).largest_component(), drawn(&["#"]));
     }
 
     #[test]

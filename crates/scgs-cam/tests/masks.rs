@@ -31,6 +31,9 @@ fn within(inner: &Mask, outer: &Mask) -> bool {
 }
 
 proptest! {
+    // A case that fails becomes a test by hand, not a file.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn a_quantile_has_its_share_to_the_pixel_and_grows_with_it(map in any_map(), a in 0.0..=1.0, b in 0.0..=1.0) {
         let region = |share| object_region(&map, None, &MaskRule::Quantile { share }).unwrap();

@@ -173,7 +173,7 @@ fn a_batch_equals_its_pictures_one_by_one() {
     for method in GRADIENT_METHODS.into_iter().chain([CamMethod::EigenCam]) {
         let batch = attention(&method, activation.clone(), &b_to_logits, &scores, SIZE).unwrap();
         for (row, together) in batch.iter().enumerate() {
-            let one = activation.clone().slice([row..row + 1]);
+            let one = activation.clone().narrow(0, row, 1);
             let alone = attention(&method, one, &b_to_logits, &scores[row..=row], SIZE).unwrap().remove(0);
             match (together, alone) {
                 (Some(together), Some(alone)) => {
@@ -231,7 +231,7 @@ fn bad_input_is_named() {
 
     let cut = |a: Tensor<4>| pooled(a.inner());
     assert_eq!(run(fine(), &cut, &scores), CamError::NoGradient);
-    let one_row = |a: Tensor<4>| pooled(a).slice([0..1]);
+    let one_row = |a: Tensor<4>| pooled(a).narrow(0, 0, 1);
     assert_eq!(run(fine(), &one_row, &scores), CamError::LogitRows { rows: 1, pictures: 2 });
     assert_eq!(run(fine(), &pooled, &scores[..1]), CamError::ScoreCount { scores: 1, pictures: 2 });
     let stranger = [Score::Class(0), Score::Class(2)];

@@ -110,9 +110,9 @@ mod tests {
     fn the_inverse_inverts() {
         let m = [[4.0, 1.0, 0.5], [1.0, 3.0, 0.2], [0.5, 0.2, 2.0]];
         let inverse = inverse(&m, determinant(&m));
-        for i in 0..3 {
-            for j in 0..3 {
-                let product: f64 = (0..3).map(|k| m[i][k] * inverse[k][j]).sum();
+        for (i, row) in m.iter().enumerate() {
+            let products: Colour = std::array::from_fn(|j| row.iter().zip(&inverse).map(|(a, b)| a * b[j]).sum());
+            for (j, product) in products.iter().enumerate() {
                 assert!((product - f64::from(u8::from(i == j))).abs() < 1e-12);
             }
         }
