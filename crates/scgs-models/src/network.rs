@@ -16,6 +16,7 @@ use crate::{Architecture, efficientnet_lite::EfficientNetLite0, resnet::ResNet};
 /// [`Module::valid`] moves to, they use the running statistics. Clones share their running statistics (burn keeps them
 /// behind a shared pointer): train one clone at a time, or take a copy that stands alone with [`Module::valid`].
 #[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a program has a handful of networks, and their tensors lie elsewhere")]
 pub enum Network {
     /// See [`Architecture::EfficientNetLite0`].
     EfficientNetLite0(EfficientNetLite0),

@@ -24,8 +24,11 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Vec<(String, FileTensor)
         return Err(WeightsError::TooLarge { path, part: "the header", found: length, limit: HEADER_LIMIT });
     }
     let file = SafeTensors::deserialize(bytes).map_err(|error| malformed(format!("safetensors: {error}")))?;
-    let mut tensors = Vec::with_capacity(file.len());
-    for (name, view) in file.tensors() {
+    let mut views = file.tensors();
+    // In the order of their names, so that the first bad tensor is the same one in every run.
+    views.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let mut tensors = Vec::with_capacity(views.len());
+    for (name, view) in views {
         if is_counter(&name) {
             continue;
         }

@@ -3,7 +3,10 @@
 //! `pytorch-reader` interprets the pickle with tensors, containers and plain values only; anything else stays a name.
 //! Such a name anywhere in the file is refused here, so that nobody takes weights from a file that was made to do more.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use pytorch_reader::{DType, PickleError, PickleValue, PytorchError, PytorchReader};
 
@@ -45,8 +48,10 @@ pub(super) fn read(path: &Path) -> Result<Vec<(String, FileTensor)>, WeightsErro
         None => PytorchReader::new(path),
     }
     .map_err(failed)?;
-    let mut tensors = Vec::with_capacity(reader.len());
-    for (name, tensor) in reader.into_tensors() {
+    // In the order of their names, so that the first bad tensor is the same one in every run.
+    let all: BTreeMap<_, _> = reader.into_tensors().into_iter().collect();
+    let mut tensors = Vec::with_capacity(all.len());
+    for (name, tensor) in all {
         if is_counter(&name) {
             continue;
         }
@@ -68,8 +73,6 @@ pub(super) fn read(path: &Path) -> Result<Vec<(String, FileTensor)>, WeightsErro
         let bytes = tensor.read().map_err(|error| malformed(error.to_string()))?;
         tensors.push((name, FileTensor { shape: tensor.shape().to_vec(), values: floats(&bytes, kind) }));
     }
-    // The reader keeps its tensors in a hash map.
-    tensors.sort_by(|(a, _), (b, _)| a.cmp(b));
     Ok(tensors)
 }
 
