@@ -7,19 +7,19 @@ use crate::{AttentionMap, CamError, CamMethod, Score, fuse, weigh::Layer};
 /// The attention maps of a batch at one layer.
 ///
 /// * `activation`: `[N, channels, h, w]`, the output of the layer on a plain (non-autodiff) device.
-/// * `tail`: the rest of the network in evaluation mode, activation to raw logits `[N, classes]`. It is run once, on a leaf
-///   of the autodiff device; its parameters stay on the plain device and count as constants, so no graph is kept for what
-///   comes before the layer. It must treat rows independently. Eigen-CAM does not call it.
+/// * `tail`: the rest of the network in evaluation mode, activation to raw logits `[N, classes]`. It is run once, on a
+///   leaf of the autodiff device; its parameters stay on the plain device and count as constants, so no graph is kept
+///   for what comes before the layer. It must treat rows independently. Eigen-CAM does not call it.
 /// * `scores`: what to explain, one per row.
 /// * `size`: width and height of the maps, in pixels; usually the network's input size.
 ///
 /// The maps equal pytorch-grad-cam 1.5.5 to 1e-4 (`BaseCAM.forward` with one layer): clipped at 0, scaled to 0..=1,
-/// resampled as [`AttentionMap::resized`] does, scaled again. `None` is "no attention": nothing in the map is positive, or
-/// all of it is equal (always so on a 1 x 1 layer), and no place stands out.
+/// resampled as [`AttentionMap::resized`] does, scaled again. `None` is "no attention": nothing in the map is positive,
+/// or all of it is equal (always so on a 1 x 1 layer), and no place stands out.
 ///
 /// # Errors
-/// [`CamError::ScoreCount`], [`CamError::NoSuchClass`], [`CamError::LogitRows`], [`CamError::Shape`] for arguments that do
-/// not fit together; [`CamError::NotFinite`] with the row for NaN or infinite activations, logits or gradients;
+/// [`CamError::ScoreCount`], [`CamError::NoSuchClass`], [`CamError::LogitRows`], [`CamError::Shape`] for arguments that
+/// do not fit together; [`CamError::NotFinite`] with the row for NaN or infinite activations, logits or gradients;
 /// [`CamError::NoGradient`] when `tail` cuts the graph; [`CamError::NeedsPictures`] for Score-CAM.
 pub fn attention(
     method: &CamMethod,
@@ -31,9 +31,9 @@ pub fn attention(
     finish(layer_attention(method, activation, tail, scores, size)?)
 }
 
-/// As [`attention`], without the last scaling: the maps to [`fuse`] over several layers. Their maximum lies a little under
-/// 1, because resampling misses the peak; scaling each before taking the mean would weigh the layers differently from
-/// pytorch-grad-cam.
+/// As [`attention`], without the last scaling: the maps to [`fuse`] over several layers. Their maximum lies a little
+/// under 1, because resampling misses the peak; scaling each before taking the mean would weigh the layers differently
+/// from pytorch-grad-cam.
 ///
 /// # Errors
 /// As [`attention`].
@@ -57,9 +57,11 @@ pub fn layer_attention(
 }
 
 /// The attention maps where the rest of the network is global average pooling and one linear layer: no backward pass,
-/// because the gradient of logit `c` is `weight[c][k] / (h * w)` in every cell of channel `k`. Equals [`attention`] to 1e-5.
+/// because the gradient of logit `c` is `weight[c][k] / (h * w)` in every cell of channel `k`. Equals [`attention`] to
+/// 1e-5.
 ///
-/// `weight` is `[classes, channels]`, row by row; the bias moves no map. The other arguments are those of [`attention`].
+/// `weight` is `[classes, channels]`, row by row; the bias moves no map. The other arguments are those of
+/// [`attention`].
 ///
 /// # Errors
 /// [`CamError::HeadShape`] and [`CamError::HeadNotFinite`] for the weight; the rest as [`attention`].
@@ -139,8 +141,8 @@ fn selector(scores: &[Score], classes: usize) -> Result<Vec<f32>, CamError> {
     Ok(selector)
 }
 
-/// The gradient of every row's score with respect to its activation. One backward pass for the batch: the rows do not meet,
-/// so the gradient of the sum is every row's own.
+/// The gradient of every row's score with respect to its activation. One backward pass for the batch: the rows do not
+/// meet, so the gradient of the sum is every row's own.
 fn gradient(
     activation: Tensor<4>,
     tail: &dyn Fn(Tensor<4>) -> Tensor<2>,

@@ -7,8 +7,9 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{Mask, MaskError};
 
-/// A box at a random place with `round(area * width * height)` pixels, aspect ratio between 1:2 and 2:1 where the picture
-/// allows. Where no box has exactly that many pixels, its last row is cut short. Pass [`Mask::area`] to match a mask.
+/// A box at a random place with `round(area * width * height)` pixels, aspect ratio between 1:2 and 2:1 where the
+/// picture allows. Where no box has exactly that many pixels, its last row is cut short. Pass [`Mask::area`] to match a
+/// mask.
 ///
 /// # Errors
 /// [`MaskError::Setting`] for an area outside 0..=1, [`MaskError::Shape`] for a picture without pixels.
@@ -28,8 +29,8 @@ pub fn random_box(width: usize, height: usize, area: f64, rng: &mut ChaCha8Rng) 
     Mask::new(width, height, pixels)
 }
 
-/// A roundish blob in one piece around a random pixel with `round(area * width * height)` pixels, cut off by the picture's
-/// border. Its outline is a circle bent by a few random waves. Pass [`Mask::area`] to match a mask.
+/// A roundish blob in one piece around a random pixel with `round(area * width * height)` pixels, cut off by the
+/// picture's border. Its outline is a circle bent by a few random waves. Pass [`Mask::area`] to match a mask.
 ///
 /// # Errors
 /// As [`random_box`].

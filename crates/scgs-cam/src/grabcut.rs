@@ -1,8 +1,8 @@
 //! GrabCut: cutting an object out of a picture by its colours, started from seeds.
 //!
-//! Rother, Kolmogorov and Blake, "GrabCut: interactive foreground extraction using iterated graph cuts", SIGGRAPH 2004, with
-//! the constants of OpenCV's `cv::grabCut`, which the tests compare with: five Gaussians per side, smoothness 50, eight
-//! neighbours, seeds bound with 9 x 50.
+//! Rother, Kolmogorov and Blake, "GrabCut: interactive foreground extraction using iterated graph cuts", SIGGRAPH 2004,
+//! with the constants of OpenCV's `cv::grabCut`, which the tests compare with: five Gaussians per side, smoothness 50,
+//! eight neighbours, seeds bound with 9 x 50.
 
 mod colours;
 mod cut;
@@ -35,8 +35,9 @@ const SMOOTHNESS: f64 = 50.0;
 /// More than all borders around a pixel can cost, so that the cut never moves a sure pixel.
 const BOUND: f64 = 9.0 * SMOOTHNESS;
 
-/// The object's pixels (`true`) after `iterations` rounds of fitting colour models and cutting. `seeds` has one entry per
-/// pixel of `picture`, row by row. Without any seed on one of the sides there is nothing to learn from: the seeds are returned.
+/// The object's pixels (`true`) after `iterations` rounds of fitting colour models and cutting. `seeds` has one entry
+/// per pixel of `picture`, row by row. Without any seed on one of the sides there is nothing to learn from: the seeds
+/// are returned.
 pub(crate) fn grab_cut(picture: &RgbImage, seeds: &[Seed], iterations: usize) -> Vec<bool> {
     let colours: Vec<Colour> = picture.pixels().map(|p| p.0.map(f64::from)).collect();
     let mut object: Vec<bool> = seeds.iter().map(|s| matches!(s, Seed::Object | Seed::ProbablyObject)).collect();
@@ -69,7 +70,8 @@ pub(crate) fn grab_cut(picture: &RgbImage, seeds: &[Seed], iterations: usize) ->
             })
             .collect();
         object = Network::new(&pull, &borders).source_side();
-        // A sure pixel's pull exceeds all its borders; equality cannot be broken by rounding, but costs nothing to settle.
+        // A sure pixel's pull exceeds all its borders; equality cannot be broken by rounding, but costs nothing to
+        // settle.
         for (object, seed) in object.iter_mut().zip(seeds) {
             match seed {
                 Seed::Object => *object = true,

@@ -1,8 +1,8 @@
 //! Where an image classifier looks, and which pixels to repaint because of it.
 //!
-//! Knows no models, files or network: the rest of the network comes in as a closure, pictures as pixels. An activation and a
-//! score give an [`AttentionMap`] ([`attention`]); a map gives a region ([`object_region`]); a region gives the [`Mask`] of
-//! the pixels to repaint ([`to_repaint`]).
+//! Knows no models, files or network: the rest of the network comes in as a closure, pictures as pixels. An activation
+//! and a score give an [`AttentionMap`] ([`attention`]); a map gives a region ([`object_region`]); a region gives the
+//! [`Mask`] of the pixels to repaint ([`to_repaint`]).
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor};
@@ -22,8 +22,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Maps equal pytorch-grad-cam's to 1e-4, with one difference: a map in which nothing is positive is `None`, "no attention",
-//! not a picture of zeros. Every result depends on its arguments alone, never on the number of threads.
+//! Maps equal pytorch-grad-cam's to 1e-4, with one difference: a map in which nothing is positive is `None`, "no
+//! attention", not a picture of zeros. Every result depends on its arguments alone, never on the number of threads.
 
 mod attention;
 mod control;

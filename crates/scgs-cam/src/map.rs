@@ -75,8 +75,8 @@ fn taps(source: usize, target: usize) -> Vec<(usize, usize, f32)> {
         .collect()
 }
 
-/// The mean of maps of one picture, scaled to 0..=1: over several layers ([`layer_attention`](crate::layer_attention)), or
-/// over methods, scales and flips. A flat mean becomes all 0, as in pytorch-grad-cam (`aggregate_multi_layers`).
+/// The mean of maps of one picture, scaled to 0..=1: over several layers ([`layer_attention`](crate::layer_attention)),
+/// or over methods, scales and flips. A flat mean becomes all 0, as in pytorch-grad-cam (`aggregate_multi_layers`).
 ///
 /// # Errors
 /// [`CamError::NoMaps`] for an empty slice, [`CamError::MapSizes`] for maps of different sizes.

@@ -136,8 +136,8 @@ impl Mask {
         Ok(if either == 0 { 1.0 } else { both as f64 / either as f64 })
     }
 
-    /// A soft edge for blending: the mask blurred with a Gaussian of `sigma` pixels, values 0..=1, row by row. A `sigma` of 0
-    /// gives 0 and 1.
+    /// A soft edge for blending: the mask blurred with a Gaussian of `sigma` pixels, values 0..=1, row by row. A
+    /// `sigma` of 0 gives 0 and 1.
     ///
     /// # Errors
     /// [`MaskError::Setting`] for a `sigma` that is negative, NaN or above 1000.

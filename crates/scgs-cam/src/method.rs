@@ -6,11 +6,11 @@ use crate::CamError;
 
 /// How an attention map is made from the activation of a layer and the gradient of a score.
 ///
-/// `A` is the activation `[channels, h, w]`, `g` the gradient of the score (a raw logit) with respect to `A`. Every map is
-/// clipped at 0. The formulas are those of pytorch-grad-cam 1.5.5, which the tests compare with.
+/// `A` is the activation `[channels, h, w]`, `g` the gradient of the score (a raw logit) with respect to `A`. Every map
+/// is clipped at 0. The formulas are those of pytorch-grad-cam 1.5.5, which the tests compare with.
 ///
-/// As text (`FromStr`, `Display`, serde): `gradcam`, `gradcam++` (epsilon 1e-6), `gradcam++:1e-8`, `gradcam++:scale-free`,
-/// `xgradcam`, `layercam`, `eigencam`, `scorecam`.
+/// As text (`FromStr`, `Display`, serde): `gradcam`, `gradcam++` (epsilon 1e-6), `gradcam++:1e-8`,
+/// `gradcam++:scale-free`, `xgradcam`, `layercam`, `eigencam`, `scorecam`.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum CamMethod {
@@ -19,17 +19,20 @@ pub enum CamMethod {
     /// `sum_k w_k A_k`, `w_k = sum relu(g_k) g_k^2 / (2 g_k^2 + sum(A_k) g_k^3 + epsilon)` (Chattopadhay et al., arXiv
     /// 1710.11063, equation 19).
     GradCamPlusPlus {
-        /// What keeps the division finite. Where the head is pooling + linear, `g^2` is about 1e-7, so it shapes the map.
+        /// What keeps the division finite. Where the head is pooling + linear, `g^2` is about 1e-7, so it shapes the
+        /// map.
         epsilon: Epsilon,
     },
     /// `sum_k w_k A_k`, `w_k = sum g_k A_k / sum A_k` (Fu et al., arXiv 2008.02312, equation 8).
     XGradCam,
-    /// `sum_k relu(g_k) A_k`, cell by cell (Jiang et al., LayerCAM, IEEE TIP 2021, equation 6): the sharpest on early layers.
+    /// `sum_k relu(g_k) A_k`, cell by cell (Jiang et al., LayerCAM, IEEE TIP 2021, equation 6): the sharpest on early
+    /// layers.
     LayerCam,
-    /// The first principal component of the cells' channel vectors (Muhammad and Yeasin, arXiv 2008.00299); needs no score.
+    /// The first principal component of the cells' channel vectors (Muhammad and Yeasin, arXiv 2008.00299); needs no
+    /// score.
     EigenCam,
-    /// `sum_k softmax(s)_k A_k`, where `s_k` is the score of the picture multiplied by the upsampled channel k (Wang et al.,
-    /// arXiv 1910.01279). One run of the whole network per channel: see [`score_cam`](crate::score_cam).
+    /// `sum_k softmax(s)_k A_k`, where `s_k` is the score of the picture multiplied by the upsampled channel k (Wang et
+    /// al., arXiv 1910.01279). One run of the whole network per channel: see [`score_cam`](crate::score_cam).
     ScoreCam,
 }
 
@@ -38,7 +41,8 @@ pub enum CamMethod {
 pub enum Epsilon {
     /// A fixed number added to the denominator; 1e-6 is pytorch-grad-cam's.
     Absolute(f64),
-    /// 1e-6 of the largest `g^2` of the picture: small beside every gradient that matters, whatever the scale of the logits.
+    /// 1e-6 of the largest `g^2` of the picture: small beside every gradient that matters, whatever the scale of the
+    /// logits.
     ScaleFree,
 }
 
@@ -126,8 +130,8 @@ impl TryFrom<String> for CamMethod {
 pub enum Score {
     /// The logit of a class, from 0.
     Class(usize),
-    /// Logit `of` minus logit `minus`: what speaks for one class and against the other. What moves both logits alike, and
-    /// therefore decides nothing, drops out.
+    /// Logit `of` minus logit `minus`: what speaks for one class and against the other. What moves both logits alike,
+    /// and therefore decides nothing, drops out.
     Difference {
         /// The class whose evidence counts positive.
         of: usize,

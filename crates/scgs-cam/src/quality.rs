@@ -1,15 +1,15 @@
 //! How good attention maps and masks are, measured against true object masks and against the classifier itself.
 //!
-//! For development and evaluation only: true masks are never used by the method. The overlap of a region with the true object
-//! is [`Mask::iou`].
+//! For development and evaluation only: true masks are never used by the method. The overlap of a region with the true
+//! object is [`Mask::iou`].
 
 use image::RgbImage;
 use imageproc::filter::gaussian_blur_f32;
 
 use crate::{AttentionMap, Mask, MaskError};
 
-/// The share of the attention that falls into a mask, 0..=1 (the energy-based pointing game of Wang et al., arXiv 1910.01279,
-/// section 4.3). 0 for a map of zeros.
+/// The share of the attention that falls into a mask, 0..=1 (the energy-based pointing game of Wang et al., arXiv
+/// 1910.01279, section 4.3). 0 for a map of zeros.
 ///
 /// # Errors
 /// [`MaskError::SizeMismatch`] when map and mask differ in size, [`MaskError::NotFinite`] for a damaged map.
@@ -23,8 +23,8 @@ pub fn energy_inside(attention: &AttentionMap, mask: &Mask) -> Result<f64, MaskE
     Ok(if all > 0.0 { inside / all } else { 0.0 })
 }
 
-/// Whether the strongest pixel (the first in reading order) lies in the mask or within `tolerance` pixels of it (the pointing
-/// game of Zhang et al., arXiv 1608.00507, which allows 15 pixels).
+/// Whether the strongest pixel (the first in reading order) lies in the mask or within `tolerance` pixels of it (the
+/// pointing game of Zhang et al., arXiv 1608.00507, which allows 15 pixels).
 ///
 /// # Errors
 /// As [`energy_inside`].
@@ -34,12 +34,12 @@ pub fn pointing_game(attention: &AttentionMap, mask: &Mask, tolerance: u8) -> Re
     Ok(mask.dilate(tolerance).pixels()[strongest])
 }
 
-/// The area under the score while the most attended pixels are replaced first (Petsiuk et al., RISE, arXiv 1806.07421): low
-/// for a map that finds what the score depends on.
+/// The area under the score while the most attended pixels are replaced first (Petsiuk et al., RISE, arXiv 1806.07421):
+/// low for a map that finds what the score depends on.
 ///
-/// The pixels of `picture` turn into those of `baseline` (a plain or a [`blurred`] picture) in `steps` equal steps. `score`
-/// gets all `steps + 1` pictures, from the untouched one to the baseline, and returns one number each, usually a probability;
-/// the area is the trapezoid rule's, on 0..=1.
+/// The pixels of `picture` turn into those of `baseline` (a plain or a [`blurred`] picture) in `steps` equal steps.
+/// `score` gets all `steps + 1` pictures, from the untouched one to the baseline, and returns one number each, usually
+/// a probability; the area is the trapezoid rule's, on 0..=1.
 ///
 /// # Errors
 /// [`MaskError::SizeMismatch`] for pictures and maps of different sizes, [`MaskError::NotFinite`] for a damaged map,

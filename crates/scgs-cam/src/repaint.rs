@@ -6,9 +6,9 @@ use crate::{Mask, MaskError};
 
 /// What of a picture is repainted, given a region found by attention.
 ///
-/// `Attended` and `Complement` speak of the region that misled the classifier (the attention of the wrong, predicted class);
-/// `AllButObject` and `Swap` of the object (the attention of the true class). As text, also in config files: `attended`,
-/// `complement`, `all-but-object`, `swap`.
+/// `Attended` and `Complement` speak of the region that misled the classifier (the attention of the wrong, predicted
+/// class); `AllButObject` and `Swap` of the object (the attention of the true class). As text, also in config files:
+/// `attended`, `complement`, `all-but-object`, `swap`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Repaint {
@@ -69,7 +69,8 @@ pub struct AreaLimits {
 impl AreaLimits {
     /// Why a mask is skipped, or `None` when its area is within the limits (both included).
     ///
-    /// An empty mask and a full one are skipped whatever the limits say: there is nothing to repaint, or nothing to keep.
+    /// An empty mask and a full one are skipped whatever the limits say: there is nothing to repaint, or nothing to
+    /// keep.
     #[must_use]
     pub fn skip(&self, mask: &Mask) -> Option<Skipped> {
         let area = mask.area();

@@ -9,7 +9,8 @@ use crate::{AttentionMap, Mask, MaskError, grabcut};
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(tag = "rule", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum MaskRule {
-    /// The top share of the pixels, to the pixel: `round(share * pixels)` of them. Equal values are taken in reading order.
+    /// The top share of the pixels, to the pixel: `round(share * pixels)` of them. Equal values are taken in reading
+    /// order.
     Quantile {
         /// 0..=1.
         share: f64,
@@ -65,7 +66,7 @@ fn iterations() -> usize {
 }
 
 impl Default for MaskRule {
-    /// GrabCut at .97, .75 and .40, 3 rounds: of all label-free rules the one that finds objects best.
+    /// GrabCut at .97, .75 and .40, 3 rounds: the best finder of objects among the rules in a pilot study.
     fn default() -> Self {
         Self::GrabCut { sure: sure(), probable: probable(), background: background(), iterations: iterations() }
     }
@@ -73,13 +74,13 @@ impl Default for MaskRule {
 
 /// The attended region of one picture.
 ///
-/// `picture` must have the size of the map; only [`MaskRule::GrabCut`] looks at it. That rule gives the pixels above the
-/// `probable` quantile where the cut leaves nothing. A region may be empty or everything (a threshold above or below all
-/// values): [`AreaLimits`](crate::AreaLimits) says which to skip.
+/// `picture` must have the size of the map; only [`MaskRule::GrabCut`] looks at it. That rule gives the pixels above
+/// the `probable` quantile where the cut leaves nothing. A region may be empty or everything (a threshold above or
+/// below all values): [`AreaLimits`](crate::AreaLimits) says which to skip.
 ///
 /// # Errors
-/// [`MaskError::Shape`] or [`MaskError::NotFinite`] for a damaged map, [`MaskError::Setting`] for a setting out of range,
-/// [`MaskError::NeedsPicture`] and [`MaskError::SizeMismatch`] for a missing picture or one of another size.
+/// [`MaskError::Shape`] or [`MaskError::NotFinite`] for a damaged map, [`MaskError::Setting`] for a setting out of
+/// range, [`MaskError::NeedsPicture`] and [`MaskError::SizeMismatch`] for a missing picture or one of another size.
 pub fn object_region(attention: &AttentionMap, picture: Option<&RgbImage>, rule: &MaskRule) -> Result<Mask, MaskError> {
     let (width, height, values) = (attention.width, attention.height, &attention.values);
     attention.checked()?;

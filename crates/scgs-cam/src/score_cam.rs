@@ -11,8 +11,9 @@ use crate::{
 ///
 /// Every channel of `activation` (`[N, channels, h, w]`) is upsampled to the picture (bilinear, aligned corners, as
 /// pytorch-grad-cam does), scaled to 0..=1 and multiplied with the picture; the softmax of the scores of these pictures
-/// weighs the channels. `pictures` is `[N, c, height, width]`, normalised as the network expects; `network` maps pictures to
-/// raw logits and is called with `batch` pictures at a time; the rest as in [`attention`](crate::attention).
+/// weighs the channels. `pictures` is `[N, c, height, width]`, normalised as the network expects; `network` maps
+/// pictures to raw logits and is called with `batch` pictures at a time; the rest as in
+/// [`attention`](crate::attention).
 ///
 /// # Errors
 /// As [`attention`](crate::attention); [`CamError::Shape`] also for pictures that do not belong to the activation, or a

@@ -1,5 +1,5 @@
-//! The formulas: one picture's activation and gradient in, its raw map out. Plain loops in double precision, so that the
-//! result depends on nothing but the numbers.
+//! The formulas: one picture's activation and gradient in, its raw map out. Plain loops in double precision, so that
+//! the result depends on nothing but the numbers.
 
 use crate::{CamMethod, Epsilon};
 
@@ -69,11 +69,11 @@ fn plus_plus_weight(a: &[f32], g: &[f32], epsilon: f64) -> f64 {
 /// Rounds of power iteration: enough to tell singular values apart that differ by 1 %.
 const ROUNDS: usize = 2000;
 
-/// The cells' coordinate along the first principal component of their channel vectors, up to scale: the first left singular
-/// vector of the centred `[cells, channels]` matrix.
+/// The cells' coordinate along the first principal component of their channel vectors, up to scale: the first left
+/// singular vector of the centred `[cells, channels]` matrix.
 ///
-/// A singular vector has no sign of its own, and pytorch-grad-cam takes the one LAPACK happens to return. Here cells with
-/// larger activations are positive: the map's product with the cells' squared norms is at least 0.
+/// A singular vector has no sign of its own, and pytorch-grad-cam takes the one LAPACK happens to return. Here cells
+/// with larger activations are positive: the map's product with the cells' squared norms is at least 0.
 pub(crate) fn principal_component(activation: &[f32], cells: usize) -> Vec<f64> {
     let channels = activation.len() / cells;
     let mut energy = vec![0.0f64; cells];
@@ -83,7 +83,8 @@ pub(crate) fn principal_component(activation: &[f32], cells: usize) -> Vec<f64> 
         centred.extend(a.iter().map(|&a| f64::from(a) - mean));
         energy.iter_mut().zip(a).for_each(|(e, &a)| *e += f64::from(a).powi(2));
     }
-    // Start from the strongest cell's column of the Gram matrix: it lies in the space looked for, and is 0 only if all is.
+    // Start from the strongest cell's column of the Gram matrix: it lies in the space looked for, and is 0 only if all
+    // is.
     let norm_of = |cell: usize| (0..channels).map(|k| centred[k * cells + cell].powi(2)).sum::<f64>();
     let strongest = (0..cells).fold((0, -1.0), |best, cell| {
         let norm = norm_of(cell);
@@ -135,8 +136,8 @@ mod tests {
         assert!((plus[0] - 2.0 * 4.0 / (8.0 + 4.0 * 8.0)).abs() < 1e-12, "{plus:?}");
     }
 
-    /// With gradients of a pooled head (about 1e-5 here) the fixed epsilon silences the weaker channel; the scale-free one
-    /// leaves alpha at 1/2, as in equation 19 without epsilon.
+    /// With gradients of a pooled head (about 1e-5 here) the fixed epsilon silences the weaker channel; the scale-free
+    /// one leaves alpha at 1/2, as in equation 19 without epsilon.
     #[test]
     fn the_fixed_epsilon_bends_small_gradients_and_the_scale_free_one_does_not() {
         let (a, g) = ([1.0, 0.0, 0.0, 1.0], [1e-5, 1e-5, 5e-6, 5e-6]);

@@ -1,5 +1,5 @@
-//! Attention maps against pytorch-grad-cam 1.5.5 (`tests/fixtures/cam/generate.py`), and the ways around them: the closed
-//! form, batches, no attention, bad input.
+//! Attention maps against pytorch-grad-cam 1.5.5 (`tests/fixtures/cam/generate.py`), and the ways around them: the
+//! closed form, batches, no attention, bad input.
 #![expect(clippy::unwrap_used, reason = "a failed test panics")]
 
 use std::collections::BTreeMap;

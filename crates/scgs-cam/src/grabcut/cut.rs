@@ -1,6 +1,6 @@
-//! Minimum s-t cut: Boykov and Kolmogorov, "An experimental comparison of min-cut/max-flow algorithms for energy minimization
-//! in vision", PAMI 2004. Two search trees, one from each terminal, grow until they touch; the path found is saturated; nodes
-//! that lost their way to a terminal look for another.
+//! Minimum s-t cut: Boykov and Kolmogorov, "An experimental comparison of min-cut/max-flow algorithms for energy
+//! minimization in vision", PAMI 2004. Two search trees, one from each terminal, grow until they touch; the path found
+//! is saturated; nodes that lost their way to a terminal look for another.
 
 use std::collections::VecDeque;
 
@@ -36,7 +36,8 @@ struct Node {
     active: bool,
 }
 
-/// A flow network: nodes with a pull to one of the terminals, joined by arcs. Arc `a` and its reverse `a ^ 1` are neighbours.
+/// A flow network: nodes with a pull to one of the terminals, joined by arcs. Arc `a` and its reverse `a ^ 1` are
+/// neighbours.
 #[derive(Debug)]
 pub(super) struct Network {
     nodes: Vec<Node>,
@@ -99,8 +100,8 @@ impl Network {
         self.first[node]..self.first[node + 1]
     }
 
-    /// What can still flow along an arc in the direction from the source to the sink, if the arc leads away from the terminal of
-    /// `tree`.
+    /// What can still flow along an arc in the direction from the source to the sink, if the arc leads away from the
+    /// terminal of `tree`.
     fn room_outward(&self, arc: usize, tree: Tree) -> f64 {
         self.room[if tree == Tree::Source { arc } else { arc ^ 1 }]
     }
@@ -229,8 +230,8 @@ impl Network {
         }
     }
 
-    /// Steps from a node to its terminal, or `None` when an orphan lies in between. Marks the nodes on the way as checked in
-    /// this round.
+    /// Steps from a node to its terminal, or `None` when an orphan lies in between. Marks the nodes on the way as
+    /// checked in this round.
     fn distance_to_terminal(&mut self, start: usize) -> Option<usize> {
         let (mut node, mut steps) = (start, 0);
         let distance = loop {

@@ -1,5 +1,5 @@
-//! k-means on colours, to start the mixtures. Small and sequential: a picture has at most some ten thousand colours, and the
-//! mixtures are fitted again at once.
+//! k-means on colours, to start the mixtures. Small and sequential: a picture has at most some ten thousand colours,
+//! and the mixtures are fitted again at once.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -16,8 +16,8 @@ fn distance(a: &Colour, b: &Colour) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum()
 }
 
-/// Starts, of which the tightest clustering is kept. OpenCV makes one, which now and then ends in a poor optimum and costs the
-/// final mask some hundredths of its overlap with the object.
+/// Starts, of which the tightest clustering is kept. OpenCV makes one, which now and then ends in a poor optimum and
+/// costs the final mask some hundredths of its overlap with the object.
 const STARTS: usize = 4;
 
 /// A label in `0..k` for every sample. The same for the same samples: the generator has a fixed seed.
