@@ -95,10 +95,7 @@ impl Said {
 /// # Panics
 /// If it cannot be started.
 pub fn finish(command: &mut Command) -> Said {
-    match command.output() {
-        Ok(output) => output.into(),
-        Err(error) => panic!("{command:?} cannot be started: {error}"),
-    }
+    command.output().expect("the binary exists and can be started").into()
 }
 
 /// sha256 of every file below a folder, by relative path.

@@ -95,7 +95,7 @@ fn metadata_errors_name_the_line_or_the_column() {
     with_metadata(|t| replace_field(t, 3, 3, "7")).expect(2, &["line 3", "split", "7"]);
     with_metadata(|t| replace_field(t, 4, 2, "2")).expect(2, &["line 4", "y", "2"]);
     with_metadata(|t| replace_field(t, 5, 0, t.lines().nth(1).unwrap().split(',').next().unwrap()))
-        .expect(2, &["line 5", "duplicate"]);
+        .expect(2, &["line 5", "img_id", "already in line 2"]);
     with_metadata(|t| replace_field(t, 6, 1, "../outside.png")).expect(2, &["line 6", "../outside.png"]);
     with_metadata(|t| replace_field(t, 7, 1, "train/missing.png")).expect(2, &["train/missing.png"]);
 }

@@ -57,6 +57,9 @@ pub struct Metrics {
     pub learning_rate: f64,
 }
 
+/// Maps a model and example numbers to logits `[n, classes]`.
+pub type Forward<'a, M> = dyn Fn(&M, &[usize]) -> Result<Tensor<2>, Error> + 'a;
+
 /// Trains `model`, which lives on an autodiff device. `forward` maps the model and example numbers to logits
 /// `[n, classes]`. Each epoch visits the examples in a new order drawn from the schedule's stream.
 ///
@@ -68,7 +71,7 @@ pub fn train<M: Module>(
     mut model: M,
     schedule: &Schedule,
     targets: &Targets,
-    forward: &dyn Fn(&M, &[usize]) -> Result<Tensor<2>, Error>,
+    forward: &Forward<'_, M>,
 ) -> Result<(M, Vec<Metrics>), Error> {
     let mut optimiser = SgdConfig::new()
         .with_momentum(Some(MomentumConfig::new().with_momentum(schedule.momentum).with_dampening(0.0)))

@@ -110,7 +110,7 @@ pub fn run(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Outcome, Err
     let parent = plan.runs.join(&plan.definition.name).join(plan.settings.hash(&identity));
     let folder = RunFolder::open(&parent, seed)?;
     let config = toml::to_string(&plan.settings).expect("settings are plain TOML values");
-    scgs_data::atomic::write(&folder.root().join("config.toml"), config.as_bytes())?;
+    scgs_data::atomic::write(folder.root().join("config.toml"), config.as_bytes())?;
     run_folder::write_json(
         &folder.root().join("environment.json"),
         &Environment {

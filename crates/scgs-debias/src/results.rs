@@ -9,7 +9,7 @@ use crate::{
     arms::{Arm, SeesGroups},
     groups::{Group, Spread},
     run_folder,
-    stages::evaluate,
+    stages::evaluate::{self, Validation},
 };
 
 /// The version of the schema; raised when a field changes its meaning.
@@ -47,13 +47,15 @@ pub struct Row {
     pub group_mean: f64,
     /// Lowest group accuracy.
     pub worst_group: f64,
+    /// Accuracy on the validation split, without group labels.
+    pub validation: Validation,
     /// Whether group labels were used.
     pub sees_groups: SeesGroups,
 }
 
 impl Row {
     /// Derives every average from the counts. `train_counts` is in group order.
-    pub fn new(arm: Arm, seed: u64, report: &GroupReport, train_counts: &[usize]) -> Self {
+    pub fn new(arm: Arm, seed: u64, report: &GroupReport, validation: Validation, train_counts: &[usize]) -> Self {
         Self {
             method: arm.name().to_owned(),
             seed,
@@ -62,6 +64,7 @@ impl Row {
             train_weighted: report.train_weighted(train_counts),
             group_mean: report.group_mean(),
             worst_group: report.worst_group(),
+            validation,
             sees_groups: arm.sees_groups(),
         }
     }
@@ -92,7 +95,12 @@ impl Results {
     /// # Errors
     /// If a finished arm's files are missing or damaged.
     pub fn rows_of_seed(folder: &RunFolder, arms: &[Arm], train_counts: &[usize]) -> Result<Vec<Row>, Error> {
-        arms.iter().map(|&arm| Ok(Row::new(arm, folder.seed, &evaluate::read(folder, arm)?, train_counts))).collect()
+        arms.iter()
+            .map(|&arm| {
+                let validation = evaluate::read_validation(folder, arm)?;
+                Ok(Row::new(arm, folder.seed, &evaluate::read(folder, arm)?, validation, train_counts))
+            })
+            .collect()
     }
 
     /// Writes the file.

@@ -9,7 +9,7 @@ use super::{print, print_json};
 use crate::{args::ComposeArgs, progress};
 
 pub(crate) fn run(args: &ComposeArgs) -> anyhow::Result<ExitCode> {
-    let definition = Definition::read(&args.datasets.join("habitat.toml"))?;
+    let definition = Definition::read(args.datasets.join("habitat.toml"))?;
     let settings = Settings::resolve(&definition, None, None, &args.sets)?;
     let report = |done: usize, total: usize| {
         if done == 0 {

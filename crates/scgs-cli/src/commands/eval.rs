@@ -43,7 +43,8 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
     let context = Context { device, cancelled: &CANCELLED, report: &progress::show };
     let samples = grouped.index().of(split);
     let input = Input { architecture: args.arch, size: settings.backbone.input_size };
-    let predictions = evaluate::predict_pictures(&context, network, input, grouped.index(), &samples)?;
+    let predictions =
+        evaluate::predict_pictures(&context, &network.fold_batch_norm(), input, grouped.index(), &samples)?;
     let report = evaluate::report(&grouped, &predictions, &args.split)?;
     let train_counts = diagnostics::train_counts(&grouped);
     if args.common.json {

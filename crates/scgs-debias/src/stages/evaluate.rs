@@ -1,10 +1,11 @@
 //! Stages `6-<arm>`: each arm is trained and, at the very end, tested. This is the only stage that sees groups: for the
 //! report of every arm, and for the training of the oracles.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use scgs_data::{Grouped, Index, Sample, Split};
+use scgs_data::{Grouped, Index, Sample, Split, atomic};
 use scgs_models::{HeadPolicy, Network};
+use serde::{Deserialize, Serialize};
 
 use super::{
     Inputs,
@@ -41,7 +42,7 @@ struct TrainingSet {
 }
 
 /// Trains an arm and reports its accuracy per group of the test split: `model.safetensors`, `predictions.csv`,
-/// `groups.json`, and `metrics.jsonl` where mini-batches are used.
+/// `groups.json`, `validation.json`, and `metrics.jsonl` where mini-batches are used.
 ///
 /// # Errors
 /// [`Error::EmptyGroup`], [`Error::ImpossibleArm`] for `oracle-balanced` without a balanced set, and those of training.
@@ -80,27 +81,32 @@ pub fn run(
             }
         };
         let model = folder.join("model.safetensors");
-        let test = inputs.usable(Split::Test)?;
-        let predictions = match trained {
+        let (val, test) = (inputs.usable(Split::Val)?, inputs.usable(Split::Test)?);
+        let (on_val, on_test) = match trained {
             Trained::Head(head) => {
                 let architecture = inputs.settings.backbone.architecture;
                 let classes = Some(inputs.classes());
                 let network = scgs_models::load(architecture, &erm, classes, HeadPolicy::Keep, &context.device)?;
-                let predictions = predict_features(inputs.folder, &head, &test)?;
+                let on_val =
+                    predict_features(&inputs.folder.path(erm::STAGE, "features-val.safetensors"), &head, &val)?;
+                let on_test = predict_features(&inputs.folder.path(TEST_STAGE, "features.safetensors"), &head, &test)?;
                 scgs_models::save(&network.with_linear(head.weight, head.bias), &model)?;
-                predictions
+                (on_val, on_test)
             }
             Trained::Network(network) => {
                 if arm.pictures == Pictures::Real && arm.method == Method::Erm {
-                    fs_err::copy(&erm, &model)?;
+                    atomic::write(&model, fs_err::read(&erm)?)?;
                 } else {
                     scgs_models::save(&network, &model)?;
                 }
-                predict_pictures(context, *network, inputs.input(), inputs.index, &test)?
+                let network = network.fold_batch_norm();
+                let predict = |samples: &_| predict_pictures(context, &network, inputs.input(), inputs.index, samples);
+                (predict(&val)?, predict(&test)?)
             }
         };
-        run_folder::write_csv(&folder.join("predictions.csv"), &predictions)?;
-        let report = report(grouped, &predictions, "test")?;
+        run_folder::write_csv(&folder.join("predictions.csv"), &on_test)?;
+        run_folder::write_json(&folder.join("validation.json"), &Validation::of(&on_val, inputs.classes()))?;
+        let report = report(grouped, &on_test, "test")?;
         run_folder::write_json(&folder.join("groups.json"), &report)?;
         Ok(format!("worst group {:.3}, average {:.3}", report.worst_group(), report.plain()))
     })
@@ -119,6 +125,40 @@ pub fn report(grouped: &Grouped, predictions: &[Prediction], split: &str) -> Res
     let predicted: Vec<usize> = predictions.iter().map(|p| p.predicted).collect();
     let classes = grouped.index().classes.len();
     GroupReport::count(classes, grouped.attribute_names().len(), &labels, &attributes, &predicted, split)
+}
+
+/// Accuracy on the validation split without group labels: what settings may be chosen by.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Validation {
+    /// Pictures.
+    pub n: usize,
+    /// Share of correct pictures.
+    pub plain: f64,
+    /// Accuracy of the class with the lowest one.
+    pub worst_class: f64,
+}
+
+impl Validation {
+    /// Counts predictions; a class that does not occur is left out of the minimum.
+    fn of(predictions: &[Prediction], classes: usize) -> Self {
+        let share = |of: &mut dyn Iterator<Item = &Prediction>| {
+            let (n, correct) = of.fold((0, 0), |(n, c), p| (n + 1, c + usize::from(p.label == p.predicted)));
+            f64::from(correct as u32) / f64::from(n)
+        };
+        let worst_class = (0..classes)
+            .filter(|&class| predictions.iter().any(|p| p.label == class))
+            .map(|class| share(&mut predictions.iter().filter(|p| p.label == class)))
+            .fold(f64::INFINITY, f64::min);
+        Self { n: predictions.len(), plain: share(&mut predictions.iter()), worst_class }
+    }
+}
+
+/// Reads the validation accuracy of a finished arm.
+///
+/// # Errors
+/// If the file is missing or damaged.
+pub fn read_validation(folder: &RunFolder, arm: Arm) -> Result<Validation, Error> {
+    run_folder::read_json(&folder.path(&stage_name(arm), "validation.json"))
 }
 
 /// Reads the report of a finished arm.
@@ -147,7 +187,7 @@ pub fn prepare(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), Error> {
     })
 }
 
-fn need_balanced<'a>(arm: Arm, balanced: Option<&'a Grouped>) -> Result<&'a Grouped, Error> {
+fn need_balanced(arm: Arm, balanced: Option<&Grouped>) -> Result<&Grouped, Error> {
     balanced.ok_or_else(|| Error::ImpossibleArm {
         arm: arm.name().into(),
         why: "a balanced training set of the same size exists only where pictures are composed (habitat); leave it out of --methods".into(),
@@ -243,24 +283,22 @@ fn add_synthetic(inputs: Inputs<'_>, set: &mut TrainingSet, stage: &str) -> Resu
     Ok(())
 }
 
-fn predict_features(folder: &RunFolder, head: &LinearHead, test: &[&Sample]) -> Result<Vec<Prediction>, Error> {
-    let features = Features::load(&folder.path(TEST_STAGE, "features.safetensors"))?;
-    let labels: Vec<usize> = test.iter().map(|s| s.label).collect();
-    Ok(erm::predict(head, &features, &labels))
+fn predict_features(path: &Path, head: &LinearHead, samples: &[&Sample]) -> Result<Vec<Prediction>, Error> {
+    let labels: Vec<usize> = samples.iter().map(|s| s.label).collect();
+    Ok(erm::predict(head, &Features::load(path)?, &labels))
 }
 
-/// Answers of a whole network.
+/// Answers of a whole network, whose batch norms should be folded.
 ///
 /// # Errors
 /// Those of reading pictures, and [`Error::Interrupted`].
 pub fn predict_pictures(
     context: &Context<'_>,
-    network: Network,
+    network: &Network,
     input: Input,
     index: &Index,
     samples: &[&Sample],
 ) -> Result<Vec<Prediction>, Error> {
-    let network = network.fold_batch_norm();
     let mut predictions = Vec::with_capacity(samples.len());
     for chunk in samples.chunks(BATCH) {
         let paths: Vec<PathBuf> = chunk.iter().map(|s| index.absolute(s)).collect();

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use burn::tensor::Tensor;
 use image::{GrayImage, Luma, RgbImage};
-use scgs_cam::{AreaLimits, AttentionMap, Mask, Score, attention, object_region, random_box, to_repaint};
+use scgs_cam::{
+    AreaLimits, AttentionMap, CamMethod, Mask, Score, attention, object_region, random_box, score_cam, to_repaint,
+};
 use scgs_data::{Sample, Split, atomic, read_rgb, stream};
 use scgs_models::Network;
 use serde::{Deserialize, Serialize};
@@ -19,6 +21,9 @@ use crate::{Context, Error, RunFolder, run_folder, settings::AttentionTarget};
 pub const STAGE: &str = "4-masks";
 /// Folder name of the control: random boxes of the same areas.
 pub const RANDOM_STAGE: &str = "4-masks-random-mask";
+
+/// Masked pictures per forward pass of Score-CAM; bounds memory.
+const SCORE_CAM_BATCH: usize = 16;
 
 /// A row of `masks.csv`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,19 +53,19 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), Error> {
             let path = inputs.index.absolute(sample);
             let picture = read_rgb(&path).map_err(|e| Error::BadPictures { bad: vec![e.to_string()], allowed: 0 })?;
             // A copy beside the mask, so that a report needs nothing but the run's folder.
-            atomic::save_png(&folder.join(format!("{}-picture.png", member.id)), &picture.clone().into())?;
+            atomic::save_png(folder.join(format!("{}-picture.png", member.id)), &picture.clone().into())?;
             let x = inputs.input().load(&[path], context)?;
             let (target, map) = look(inputs, &network, &layer, x, &picture, member.label)?;
             let outcome = match map {
                 None => Err("no attention: the map is nowhere positive".to_owned()),
                 Some(map) => {
-                    atomic::save_png(&folder.join(format!("{}-attention.png", member.id)), &grey(&map).into())?;
+                    atomic::save_png(folder.join(format!("{}-attention.png", member.id)), &grey(&map).into())?;
                     region_to_repaint(inputs, &map, &picture)
                 }
             };
             let (area, skipped) = match outcome {
                 Ok(mask) => {
-                    atomic::save_png(&folder.join(format!("{}.png", member.id)), &mask.to_gray().into())?;
+                    atomic::save_png(folder.join(format!("{}.png", member.id)), &mask.to_gray().into())?;
                     (Some(mask.area()), None)
                 }
                 Err(reason) => (None, Some(reason)),
@@ -103,7 +108,7 @@ pub fn run_random(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), Error
                 let share = if inverted { 1.0 - area } else { area };
                 let region = random_box(mask.width() as usize, mask.height() as usize, share, &mut rng)?;
                 let control = if inverted { region.invert() } else { region };
-                atomic::save_png(&folder.join(format!("{}.png", row.id)), &control.to_gray().into())?;
+                atomic::save_png(folder.join(format!("{}.png", row.id)), &control.to_gray().into())?;
             }
             context.advance(RANDOM_STAGE, i + 1)?;
         }
@@ -146,7 +151,7 @@ fn look(
     picture: &RgbImage,
     label: usize,
 ) -> Result<(usize, Option<AttentionMap>), Error> {
-    let activation = network.until(layer, x).map_err(|e| unknown_layer(&e))?;
+    let activation = network.until(layer, x.clone()).map_err(|e| unknown_layer(&e))?;
     let logits = network.after(layer, activation.clone()).map_err(|e| unknown_layer(&e))?;
     let logits = logits.into_data().convert::<f32>().try_into_vec::<f32>().expect("converted to f32");
     let best = |skip: Option<usize>| {
@@ -164,8 +169,13 @@ fn look(
         }
     };
     let size = (picture.width() as usize, picture.height() as usize);
-    let tail = |a: Tensor<4>| network.after(layer, a).expect("the layer is known by now");
-    let mut maps = attention(&inputs.settings.attention.method, activation, &tail, &[score], size)?;
+    let method = &inputs.settings.attention.method;
+    let mut maps = if *method == CamMethod::ScoreCam {
+        score_cam(activation, x, &|pictures| network.forward(pictures), &[score], size, SCORE_CAM_BATCH)?
+    } else {
+        let tail = |a: Tensor<4>| network.after(layer, a).expect("the layer is known by now");
+        attention(method, activation, &tail, &[score], size)?
+    };
     Ok((target, maps.pop().flatten()))
 }
 

@@ -35,7 +35,7 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), Error> {
             let found: Vec<Unreadable> = chunk
                 .par_iter()
                 .filter_map(|s| {
-                    let error = read_rgb(&inputs.index.absolute(s)).err()?;
+                    let error = read_rgb(inputs.index.absolute(s)).err()?;
                     Some(Unreadable { id: s.id, path: s.path.display().to_string(), reason: error.to_string() })
                 })
                 .collect();

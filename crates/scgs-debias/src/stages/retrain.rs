@@ -87,5 +87,5 @@ pub fn write_metrics(folder: &Path, metrics: &[Metrics]) -> Result<(), Error> {
         text.push_str(&serde_json::to_string(m).expect("metrics are plain numbers"));
         text.push('\n');
     }
-    Ok(atomic::write(&folder.join("metrics.jsonl"), text.as_bytes())?)
+    Ok(atomic::write(folder.join("metrics.jsonl"), text.as_bytes())?)
 }

@@ -138,7 +138,7 @@ fn inpainter(inputs: Inputs<'_>) -> Result<BackgroundCrop, Error> {
         .filter(|p| p.is_file())
         .collect();
     paths.sort();
-    let pictures: Result<Vec<RgbImage>, _> = paths.par_iter().map(|p| read_rgb(p)).collect();
+    let pictures: Result<Vec<RgbImage>, _> = paths.par_iter().map(read_rgb).collect();
     let pictures = pictures.map_err(|e| Error::BadPictures { bad: vec![e.to_string()], allowed: 0 })?;
     BackgroundCrop::new(pictures, inputs.settings.synthesis.feather)
         .map_err(|e| Error::Config { origin: folder.display().to_string(), message: e.to_string() })
@@ -177,7 +177,7 @@ fn paint(
         path: inputs.folder.path(clusters::STAGE, "pick.csv"),
         message: format!("picture {} is not in the data set", row.source_id),
     })?;
-    let picture = read_rgb(&inputs.index.absolute(sample))
+    let picture = read_rgb(inputs.index.absolute(sample))
         .map_err(|e| Error::BadPictures { bad: vec![e.to_string()], allowed: 0 })?;
     let mask = masks::load(inputs.folder, mask_stage, row.source_id)?;
     // One stream per (source, repeat); the control shares it, so that only the mask differs.
