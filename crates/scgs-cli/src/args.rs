@@ -59,7 +59,7 @@ pub(crate) struct DeviceArgs {
 /// Which data, and with which settings.
 #[derive(Debug, Args)]
 pub(crate) struct DataArgs {
-    /// Name of a data set: a file <NAME>.toml in the --datasets folder
+    /// Name of a data set: a file NAME.toml in the --datasets folder
     #[arg(long, value_name = "NAME")]
     pub dataset: Option<String>,
     /// Folder of data set definitions, the picture pack and weights
@@ -140,7 +140,7 @@ pub(crate) struct EvalArgs {
 /// `scgs report`
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
-    /// runs/<dataset>/<config-hash>, or one seed-<n> below it
+    /// A folder runs/DATASET/CONFIG-HASH, or one seed-N below it
     pub run_dir: PathBuf,
     /// Options of every command.
     #[command(flatten)]

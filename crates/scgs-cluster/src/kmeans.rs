@@ -34,7 +34,7 @@ pub enum Engine {
     Stable,
 }
 
-/// Settings of [`kmeans`].
+/// Settings of [`kmeans()`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KMeansConfig {
@@ -87,7 +87,7 @@ impl Default for KMeansConfig {
     }
 }
 
-/// What [`kmeans`] found.
+/// What [`kmeans()`] found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Clustering {
     /// Cluster of each row, `0..k`. Where [`Clustering::converged`], the nearest centroid of each row.

@@ -41,7 +41,7 @@ pub struct ClassClusters {
 /// clusters do not depend on which other classes there are).
 ///
 /// # Errors
-/// [`ClusterError::LengthMismatch`] when `labels` has another length than `matrix` has rows; the errors of [`kmeans`] and
+/// [`ClusterError::LengthMismatch`] when `labels` has another length than `matrix` has rows; the errors of [`kmeans()`] and
 /// [`choose_k`].
 pub fn per_class(
     matrix: &Matrix<'_>,

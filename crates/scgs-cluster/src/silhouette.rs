@@ -119,7 +119,7 @@ pub struct ChosenK {
 /// the number of distinct rows.
 ///
 /// # Errors
-/// [`ClusterError::NoUsableK`] when no k can be scored; the errors of [`kmeans`] and [`silhouette`].
+/// [`ClusterError::NoUsableK`] when no k can be scored; the errors of [`kmeans()`] and [`silhouette`].
 pub fn choose_k(matrix: &Matrix<'_>, ks: &[usize], config: &KMeansConfig) -> Result<ChosenK, ClusterError> {
     let (_, distinct) = matrix.distinct();
     let rows = matrix.rows();
