@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::args_tools::{CamArgs, ClusterArgs, PredictArgs};
+
 /// Find what an image classifier wrongly looks at, and repair it with generated training pictures.
 #[derive(Debug, Parser)]
 #[command(name = "scgs", version, about, max_term_width = 110, after_help = AFTER_HELP)]
@@ -33,6 +35,12 @@ pub(crate) enum Command {
     Report(ReportArgs),
     /// Compose the embedded data set into a folder in the Waterbirds layout
     Compose(ComposeArgs),
+    /// Logits of the pictures in a folder
+    Predict(PredictArgs),
+    /// Where a classifier looks in the pictures of a folder
+    Cam(CamArgs),
+    /// k-means clusters of the rows of a feature matrix
+    Cluster(ClusterArgs),
     /// What is compiled in, what is on this machine, and what is missing
     Doctor(DoctorArgs),
 }
@@ -183,6 +191,9 @@ impl Cli {
             Command::Eval(a) => a.common.quiet,
             Command::Report(a) => a.common.quiet,
             Command::Compose(a) => a.common.quiet,
+            Command::Predict(a) => a.common.quiet,
+            Command::Cam(a) => a.common.quiet,
+            Command::Cluster(a) => a.common.quiet,
             Command::Doctor(a) => a.common.quiet,
         }
     }

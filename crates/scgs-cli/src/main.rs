@@ -1,8 +1,11 @@
 //! `scgs`: Spurious Correlations Guided Synthesis on the command line.
 
 mod args;
+mod args_tools;
 mod commands;
 mod device;
+mod files;
+mod overlay;
 mod progress;
 mod report;
 mod table;
@@ -46,6 +49,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Eval(args) => commands::eval::run(&args),
         Command::Report(args) => commands::report::run(&args),
         Command::Compose(args) => commands::compose::run(&args),
+        Command::Predict(args) => commands::predict::run(&args),
+        Command::Cam(args) => commands::cam::run(&args),
+        Command::Cluster(args) => commands::cluster::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
     }
 }

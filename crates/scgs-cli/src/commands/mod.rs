@@ -1,8 +1,11 @@
 //! One file per command.
 
+pub(crate) mod cam;
+pub(crate) mod cluster;
 pub(crate) mod compose;
 pub(crate) mod doctor;
 pub(crate) mod eval;
+pub(crate) mod predict;
 pub(crate) mod report;
 pub(crate) mod run;
 

@@ -7,13 +7,15 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use image::{GrayImage, Rgb, RgbImage};
+use image::RgbImage;
 use rand::seq::SliceRandom as _;
 use scgs_data::stream;
 use scgs_debias::{
     Results, RunFolder,
     stages::{clusters, erm, errors, masks, synthesis},
 };
+
+use crate::overlay::overlay;
 
 /// Rows on the page.
 const ROWS: usize = 24;
@@ -93,16 +95,4 @@ fn embed(picture: &RgbImage) -> anyhow::Result<String> {
     let mut bytes = Vec::new();
     picture.write_to(&mut Cursor::new(&mut bytes), image::ImageFormat::Png)?;
     Ok(format!("data:image/png;base64,{}", STANDARD.encode(bytes)))
-}
-
-/// The picture in grey under a heat colour: transparent blue-black at 0, yellow at 1.
-fn overlay(picture: &RgbImage, attention: &GrayImage) -> RgbImage {
-    RgbImage::from_fn(picture.width(), picture.height(), |x, y| {
-        let p = picture.get_pixel(x, y);
-        let grey = 0.299 * f32::from(p[0]) + 0.587 * f32::from(p[1]) + 0.114 * f32::from(p[2]);
-        let a = f32::from(attention.get_pixel(x, y)[0]) / 255.0;
-        let heat = [255.0 * (2.0 * a).min(1.0), 255.0 * (2.0 * a - 1.0).max(0.0), 64.0 * (1.0 - a)];
-        let strength = 0.2 + 0.5 * a;
-        Rgb(heat.map(|h| (grey * (1.0 - strength) + h * strength) as u8))
-    })
 }
