@@ -1,11 +1,12 @@
 //! What a person sees on standard error while a run goes on: a bar per stage, a line per finished stage.
 
 use std::{
+    fmt,
     io::Write as _,
     sync::{Mutex, OnceLock},
 };
 
-use indicatif::ProgressStyle;
+use indicatif::{ProgressState, ProgressStyle};
 use scgs_debias::Event;
 use tracing::Span;
 use tracing_indicatif::{IndicatifLayer, span_ext::IndicatifSpanExt as _, writer};
@@ -71,7 +72,14 @@ fn style(total: usize) -> ProgressStyle {
     let template = if total == 0 {
         "  {msg:<26} {spinner} {elapsed}"
     } else {
-        "  {msg:<26} [{bar:30}] {pos}/{len}  {per_sec}  {eta} left"
+        "  {msg:<26} [{bar:30}] {pos}/{len}  {rate}  {eta} left"
     };
-    ProgressStyle::with_template(template).expect("the template is constant").progress_chars("=> ")
+    // indicatif's own rate has four decimals.
+    let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+        let _ = write!(out, "{:.1}/s", state.per_sec());
+    };
+    ProgressStyle::with_template(template)
+        .expect("the template is constant")
+        .with_key("rate", rate)
+        .progress_chars("=> ")
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Error,
-    stages::{Inputs, errors, masks},
+    stages::{Inputs, clusters, errors, masks},
 };
 
 /// Share and coverage of the minority groups in the error set.
@@ -28,6 +28,8 @@ pub struct Diagnostics {
     pub train_counts: Vec<usize>,
     /// Absent when no error set was needed.
     pub error_set: Option<ErrorSetQuality>,
+    /// Share of the mistakes that belong to the most frequent group of their cluster (1 = every cluster is one group).
+    pub cluster_purity: Option<f64>,
     /// Mean intersection over union of the kept (or repainted, for `repaint = attended | swap`) region with the true
     /// object; absent where no object masks exist.
     pub mask_iou: Option<f64>,
@@ -44,6 +46,7 @@ pub fn compute(inputs: Inputs<'_>, grouped: &Grouped) -> Result<Diagnostics, Err
     let done = |stage| inputs.folder.is_done(stage);
     Ok(Diagnostics {
         error_set: done(errors::STAGE).then(|| error_set(inputs, grouped, &train_counts)).transpose()?,
+        cluster_purity: done(clusters::STAGE).then(|| cluster_purity(inputs, grouped)).transpose()?,
         mask_iou: done(masks::STAGE).then(|| mean_iou(inputs, masks::STAGE)).transpose()?.flatten(),
         random_mask_iou: done(masks::RANDOM_STAGE)
             .then(|| mean_iou(inputs, masks::RANDOM_STAGE))
@@ -73,6 +76,18 @@ fn error_set(inputs: Inputs<'_>, grouped: &Grouped, train_counts: &[usize]) -> R
         precision: hits as f64 / errors.len() as f64,
         recall: hits as f64 / minority as f64,
     })
+}
+
+fn cluster_purity(inputs: Inputs<'_>, grouped: &Grouped) -> Result<f64, Error> {
+    let attributes = grouped.attribute_names().len();
+    let members = clusters::members(inputs.folder)?;
+    let most = members.iter().map(|m| m.cluster).max().unwrap_or_default() + 1;
+    let cluster_of: Vec<usize> = members.iter().map(|m| m.label * most + m.cluster).collect();
+    let group_of: Vec<usize> = members
+        .iter()
+        .map(|m| m.label * attributes + grouped.attribute_of(m.id).expect("mistakes are pictures of the data set"))
+        .collect();
+    Ok(scgs_cluster::purity(&cluster_of, &group_of)?)
 }
 
 fn mean_iou(inputs: Inputs<'_>, stage: &str) -> Result<Option<f64>, Error> {

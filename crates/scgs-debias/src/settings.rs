@@ -6,6 +6,7 @@
 use std::fmt;
 
 use scgs_cam::{CamMethod, Epsilon, MaskRule, Repaint};
+use scgs_cluster::PickOrder;
 use scgs_data::{Definition, HabitatConfig};
 use scgs_models::Architecture;
 use serde::{Deserialize, Serialize};
@@ -155,19 +156,43 @@ impl Default for IdentifySettings {
     }
 }
 
+/// How many clusters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ClusterCount {
+    /// So many.
+    Fixed(usize),
+    /// As many as give the highest silhouette.
+    Chosen(Auto),
+}
+
+/// The word `auto`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Auto {
+    /// `auto`
+    Auto,
+}
+
 /// `[cluster]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClusterSettings {
-    /// Clusters per class; a class with fewer mistakes gets as many clusters as mistakes.
-    pub k: usize,
+    /// Clusters per class, or `auto`: by silhouette; a class with fewer mistakes gets as many clusters as mistakes.
+    pub k: ClusterCount,
     /// Restarts of k-means.
     pub n_init: usize,
+    /// Whether features are scaled to length 1 first.
+    pub l2_normalise: bool,
+    /// Principal components to keep; 0 keeps the features as they are.
+    pub pca: usize,
+    /// Which members of a cluster are picked first: `uniform` (at random) or `nearest-to-centre`.
+    pub order: PickOrder,
 }
 
 impl Default for ClusterSettings {
     fn default() -> Self {
-        Self { k: 3, n_init: 10 }
+        Self { k: ClusterCount::Fixed(3), n_init: 10, l2_normalise: false, pca: 0, order: PickOrder::Uniform }
     }
 }
 
@@ -343,7 +368,9 @@ impl Settings {
         require(positive(i.c), "identify.c", &i.c, "a number above 0");
         require((1..=10_000).contains(&i.epoch), "identify.epoch", &i.epoch, "1 to 10000");
         require(positive(i.learning_rate), "identify.learning_rate", &i.learning_rate, "a number above 0");
-        require((1..=1000).contains(&self.cluster.k), "cluster.k", &self.cluster.k, "1 to 1000");
+        if let ClusterCount::Fixed(k) = self.cluster.k {
+            require((1..=1000).contains(&k), "cluster.k", &k, "1 to 1000, or auto");
+        }
         require((1..=1000).contains(&self.cluster.n_init), "cluster.n_init", &self.cluster.n_init, "1 to 1000");
         let m = &self.mask;
         require((0.0..1.0).contains(&m.min_area), "mask.min_area", &m.min_area, "0 up to, not including, 1");

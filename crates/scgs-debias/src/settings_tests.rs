@@ -20,17 +20,19 @@ fn later_layers_win() {
     let sets = ["habitat.train=700".to_owned()];
     let resolve = |profile, file, sets| Settings::resolve(&d, profile, file, sets).unwrap();
     let at = |s: &Settings| (s.train.c, s.cluster.k, s.habitat.train);
-    assert_eq!(at(&resolve(None, None, &[])), (0.1, 5, 1200));
-    assert_eq!(at(&resolve(Some("quick"), None, &[])), (0.1, 2, 300));
-    assert_eq!(at(&resolve(Some("quick"), file(), &[])), (0.1, 2, 500));
-    assert_eq!(at(&resolve(Some("quick"), file(), &sets)), (0.1, 2, 700));
+    assert_eq!(at(&resolve(None, None, &[])), (0.1, ClusterCount::Fixed(5), 1200));
+    assert_eq!(at(&resolve(Some("quick"), None, &[])), (0.1, ClusterCount::Fixed(2), 300));
+    assert_eq!(at(&resolve(Some("quick"), file(), &[])), (0.1, ClusterCount::Fixed(2), 500));
+    assert_eq!(at(&resolve(Some("quick"), file(), &sets)), (0.1, ClusterCount::Fixed(2), 700));
 }
 
 #[test]
 fn words_numbers_and_tables_can_be_set() {
-    let sets = ["identify.rule=held-out", "mask.region={ rule = \"otsu\" }", "synthesis.feather=0"].map(str::to_owned);
+    let sets = ["identify.rule=held-out", "cluster.k=auto", "mask.region={ rule = \"otsu\" }", "synthesis.feather=0"]
+        .map(str::to_owned);
     let s = Settings::resolve(&definition(""), None, None, &sets).unwrap();
     assert_eq!(s.identify.rule, IdentifyRule::HeldOut);
+    assert_eq!(s.cluster.k, ClusterCount::Chosen(Auto::Auto));
     assert_eq!(s.mask.region, MaskRule::Otsu);
     assert_eq!(s.synthesis.feather, 0.0);
 }

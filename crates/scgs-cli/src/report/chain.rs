@@ -1,10 +1,6 @@
 //! The chain from a mistake to its repair: picture, attention, mask, new picture.
 
-use std::{
-    collections::BTreeMap,
-    io::Cursor,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, io::Cursor, path::Path};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use image::RgbImage;
@@ -42,23 +38,21 @@ pub(crate) struct Link {
 
 impl Chain {
     /// Reads the examples of a seed's folder; `None` where the run made no pictures.
-    pub(crate) fn read(folder: &Path, seed: u64, results: &Results) -> anyhow::Result<Option<Self>> {
-        let parent = folder.parent().unwrap_or(folder);
-        let run = RunFolder::open(parent, seed)?;
+    pub(crate) fn read(run: &RunFolder, results: &Results) -> anyhow::Result<Option<Self>> {
         if !run.is_done(synthesis::STAGE) {
             return Ok(None);
         }
-        let mut rows = synthesis::read(&run, synthesis::STAGE)?;
+        let mut rows = synthesis::read(run, synthesis::STAGE)?;
         let total = rows.len();
-        rows.shuffle(&mut stream(seed, "report", 0));
+        rows.shuffle(&mut stream(run.seed, "report", 0));
         rows.truncate(ROWS);
         let areas: BTreeMap<u64, f64> =
-            masks::read(&run, masks::STAGE)?.iter().filter_map(|r| Some((r.id, r.area?))).collect();
-        let clusters: BTreeMap<u64, usize> = clusters::members(&run)?.iter().map(|m| (m.id, m.cluster)).collect();
+            masks::read(run, masks::STAGE)?.iter().filter_map(|r| Some((r.id, r.area?))).collect();
+        let clusters: BTreeMap<u64, usize> = clusters::members(run)?.iter().map(|m| (m.id, m.cluster)).collect();
         let answers: BTreeMap<u64, (usize, f64)> =
-            errors::read(&run)?.iter().map(|e| (e.id, (e.predicted, e.confidence))).collect();
+            errors::read(run)?.iter().map(|e| (e.id, (e.predicted, e.confidence))).collect();
         let erm: BTreeMap<u64, (usize, f64)> =
-            erm::train_predictions(&run)?.iter().map(|e| (e.id, (e.predicted, e.confidence))).collect();
+            erm::train_predictions(run)?.iter().map(|e| (e.id, (e.predicted, e.confidence))).collect();
         let class = |i: usize| results.classes.get(i).cloned().unwrap_or_else(|| i.to_string());
         let rows = rows
             .iter()
@@ -87,11 +81,11 @@ impl Chain {
     }
 }
 
-fn open(path: &PathBuf) -> anyhow::Result<image::DynamicImage> {
+pub(crate) fn open(path: &Path) -> anyhow::Result<image::DynamicImage> {
     Ok(image::load_from_memory(&fs_err::read(path)?)?)
 }
 
-fn embed(picture: &RgbImage) -> anyhow::Result<String> {
+pub(crate) fn embed(picture: &RgbImage) -> anyhow::Result<String> {
     let mut bytes = Vec::new();
     picture.write_to(&mut Cursor::new(&mut bytes), image::ImageFormat::Png)?;
     Ok(format!("data:image/png;base64,{}", STANDARD.encode(bytes)))

@@ -2,12 +2,13 @@
 
 mod chain;
 mod chart;
+mod map;
 mod page;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use scgs_debias::{Results, diagnostics::Diagnostics, results};
+use scgs_debias::{Results, RunFolder, diagnostics::Diagnostics, results};
 
 /// What a page shows.
 struct Content {
@@ -18,6 +19,8 @@ struct Content {
     config: String,
     /// Examples of one seed.
     chain: Option<chain::Chain>,
+    /// The error set of the same seed.
+    map: Option<map::Map>,
 }
 
 /// Writes the page of a run's folder: of all its seeds, or of one `seed-<n>` below it. Returns the page's path.
@@ -42,8 +45,10 @@ pub(crate) fn write(run_dir: &Path) -> anyhow::Result<PathBuf> {
         diagnostics.push((seed, serde_json::from_str(&text)?));
     }
     let seed = results.seeds().first().copied().unwrap_or_default();
-    let chain = chain::Chain::read(first, seed, &results)?;
-    let html = page::render(&Content { results, diagnostics, config, chain });
+    let run = RunFolder::open(first.parent().unwrap_or(first), seed)?;
+    let chain = chain::Chain::read(&run, &results)?;
+    let map = map::Map::read(&run, &results)?;
+    let html = page::render(&Content { results, diagnostics, config, chain, map });
     let path = run_dir.join("report").join("index.html");
     fs_err::create_dir_all(run_dir.join("report"))?;
     scgs_data::atomic::write(&path, html.into_string().as_bytes())?;

@@ -26,6 +26,7 @@ pub(crate) fn render(content: &Content) -> Markup {
                 (table(results))
                 h2 { "Accuracy per group" }
                 (chart::bars(results))
+                @if let Some(map) = &content.map { (map.render()) }
                 @if let Some(chain) = &content.chain { (chain_rows(chain)) }
                 (diagnostics(content))
                 h2 { "Settings" }
@@ -123,12 +124,13 @@ fn diagnostics(content: &Content) -> Markup {
         h2 { "Diagnostics" }
         p { "Computed with group labels and true object masks, for this page only: no stage of the method has seen them." }
         div.wide { table {
-            thead { tr { th { "seed" } th { "error set" } th { "precision for minority groups" } th { "recall" } th { "mask IoU with the object" } th { "random mask IoU" } } }
+            thead { tr { th { "seed" } th { "error set" } th { "precision for minority groups" } th { "recall" } th { "cluster purity" } th { "mask IoU with the object" } th { "random mask IoU" } } }
             tbody { @for (seed, d) in &content.diagnostics { tr {
                 th scope="row" { (seed) }
                 td { (d.error_set.map_or_else(|| "–".into(), |e| e.size.to_string())) }
                 td { (number(d.error_set.map(|e| e.precision))) }
                 td { (number(d.error_set.map(|e| e.recall))) }
+                td { (number(d.cluster_purity)) }
                 td { (number(d.mask_iou)) }
                 td { (number(d.random_mask_iou)) }
             } } }
