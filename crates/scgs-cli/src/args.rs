@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Report(ReportArgs),
     /// Compose the embedded data set into a folder in the Waterbirds layout
     Compose(ComposeArgs),
+    /// Measure how well attention masks find the object, against true object masks (evaluation only)
+    MaskQuality(crate::args_masks::MaskQualityArgs),
     /// Logits of the pictures in a folder
     Predict(PredictArgs),
     /// Where a classifier looks in the pictures of a folder
@@ -191,6 +193,7 @@ impl Cli {
             Command::Eval(a) => a.common.quiet,
             Command::Report(a) => a.common.quiet,
             Command::Compose(a) => a.common.quiet,
+            Command::MaskQuality(a) => a.common.quiet,
             Command::Predict(a) => a.common.quiet,
             Command::Cam(a) => a.common.quiet,
             Command::Cluster(a) => a.common.quiet,

@@ -2,6 +2,7 @@
 
 mod args;
 mod args_tools;
+mod args_masks;
 mod commands;
 mod device;
 mod files;
@@ -49,6 +50,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Eval(args) => commands::eval::run(&args),
         Command::Report(args) => commands::report::run(&args),
         Command::Compose(args) => commands::compose::run(&args),
+        Command::MaskQuality(args) => commands::mask_quality::run(&args),
         Command::Predict(args) => commands::predict::run(&args),
         Command::Cam(args) => commands::cam::run(&args),
         Command::Cluster(args) => commands::cluster::run(&args),

@@ -28,6 +28,7 @@ mod error;
 pub mod features;
 mod groups;
 pub mod logistic;
+pub mod mask_quality;
 pub mod minibatch;
 pub mod pipeline;
 pub mod results;

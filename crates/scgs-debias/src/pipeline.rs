@@ -96,12 +96,39 @@ impl Plan {
     }
 }
 
-/// Runs every stage and arm of one seed, skipping what is finished, and writes `results.json` for the seed and for all
-/// finished seeds of the configuration.
+/// A seed's data set and its open run folder: what every stage works on.
+#[derive(Debug)]
+pub struct Opened {
+    /// The data set with its groups, for evaluation only; stages get [`Self::inputs`].
+    pub grouped: Grouped,
+    balanced: Option<Grouped>,
+    parent: PathBuf,
+    folder: RunFolder,
+    weights: Option<PathBuf>,
+    backgrounds: Option<PathBuf>,
+    prompts: Vec<String>,
+}
+
+impl Opened {
+    /// What stages may see: no group attribute is in there.
+    pub fn inputs<'a>(&'a self, plan: &'a Plan) -> Inputs<'a> {
+        Inputs {
+            index: self.grouped.index(),
+            settings: &plan.settings,
+            folder: &self.folder,
+            weights: self.weights.as_deref(),
+            backgrounds: self.backgrounds.as_deref(),
+            prompts: &self.prompts,
+        }
+    }
+}
+
+/// Reads (or composes) the data set of one seed, opens its run folder and writes `config.toml` and `environment.json`
+/// there.
 ///
 /// # Errors
-/// Whatever stops a stage; what is finished stays, and the same call goes on from there.
-pub fn run(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Outcome, Error> {
+/// Those of the data set, the weights file and the run folder.
+pub fn open(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Opened, Error> {
     let weights = plan.weights()?;
     let weights_sha256 = weights.as_deref().map(sha256_of).transpose()?;
     let (grouped, balanced) = data(plan, seed, context)?;
@@ -129,22 +156,37 @@ pub fn run(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Outcome, Err
     let prompts: Vec<String> = (0..grouped.index().classes.len())
         .map(|label| plan.definition.prompts_of(label).into_iter().next().unwrap_or_default())
         .collect();
-    let inputs = Inputs {
-        index: grouped.index(),
-        settings: &plan.settings,
-        folder: &folder,
-        weights: weights.as_deref(),
-        backgrounds: backgrounds.as_deref(),
-        prompts: &prompts,
-    };
+    Ok(Opened { grouped, balanced, parent, folder, weights, backgrounds, prompts })
+}
+
+/// Stages 0 to 3: readable pictures, the ERM classifier, the error set, its clusters.
+///
+/// # Errors
+/// Those of the stages.
+pub fn until_clusters(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), Error> {
+    pictures::run(inputs, context)?;
+    erm::run(inputs, context)?;
+    errors::run(inputs, context)?;
+    clusters::run(inputs, context)
+}
+
+/// Runs every stage and arm of one seed, skipping what is finished, and writes `results.json` for the seed and for all
+/// finished seeds of the configuration.
+///
+/// # Errors
+/// Whatever stops a stage; what is finished stays, and the same call goes on from there.
+pub fn run(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Outcome, Error> {
+    let opened = open(plan, seed, context)?;
+    let inputs = opened.inputs(plan);
     stages(inputs, context, &plan.arms)?;
     evaluate::prepare(inputs, context)?;
     for &arm in &plan.arms {
-        evaluate::run(inputs, context, arm, &grouped, balanced.as_ref())?;
+        evaluate::run(inputs, context, arm, &opened.grouped, opened.balanced.as_ref())?;
     }
-    run_folder::write_json(&folder.root().join("diagnostics.json"), &diagnostics::compute(inputs, &grouped)?)?;
-    write_results(plan, &parent, &folder, &grouped)?;
-    Ok(Outcome { seed_folder: folder.root().to_owned(), run_folder: parent })
+    let Opened { grouped, parent, folder, .. } = &opened;
+    run_folder::write_json(&folder.root().join("diagnostics.json"), &diagnostics::compute(inputs, grouped)?)?;
+    write_results(plan, parent, folder, grouped)?;
+    Ok(Outcome { seed_folder: folder.root().to_owned(), run_folder: parent.clone() })
 }
 
 /// The stages before the arms, as far as the arms need them. Nothing here has seen a group label.

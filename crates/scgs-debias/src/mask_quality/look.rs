@@ -1,0 +1,207 @@
+//! Ways of looking: attention method x layers x target, and what they give for a batch of pictures.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use burn::tensor::Tensor;
+use scgs_cam::{AttentionMap, CamError, CamMethod, Score, average_with_flip, fuse, layer_attention};
+use scgs_models::Network;
+
+use crate::{Error, settings::AttentionTarget};
+
+/// One way of making an attention map.
+///
+/// As text: `METHOD/LAYERS/TARGET`, then optionally `/flip` and `/<input size>`; layers are joined by `&` when their
+/// maps are fused. Examples: `layercam/blocks.10/true`, `gradcam++:scale-free/last&blocks.10/predicted/flip/320`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Look {
+    /// The method; Score-CAM is too slow for a table.
+    pub method: CamMethod,
+    /// Layers of the network, or `last`.
+    pub layers: Vec<String>,
+    /// The score whose cause is looked for.
+    pub target: AttentionTarget,
+    /// Whether the map is averaged with that of the mirror image.
+    pub flip: bool,
+    /// Side of the network's input in pixels; `None` is the run's `backbone.input_size`.
+    pub input_size: Option<usize>,
+}
+
+impl Look {
+    /// A look at the run's input size, without the mirror image.
+    pub fn new(method: CamMethod, layers: &[&str], target: AttentionTarget) -> Self {
+        let layers = layers.iter().map(|&l| l.to_owned()).collect();
+        Self { method, layers, target, flip: false, input_size: None }
+    }
+}
+
+impl fmt::Display for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let target = match self.target {
+            AttentionTarget::Predicted => "predicted",
+            AttentionTarget::True => "true",
+            AttentionTarget::Difference => "difference",
+        };
+        write!(f, "{}/{}/{target}", self.method, self.layers.join("&"))?;
+        if self.flip {
+            f.write_str("/flip")?;
+        }
+        self.input_size.map_or(Ok(()), |size| write!(f, "/{size}"))
+    }
+}
+
+impl FromStr for Look {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let bad = |message: String| Error::Config { origin: format!("look `{text}`"), message };
+        let expected = "expected METHOD/LAYERS/TARGET[/flip][/INPUT SIZE], such as layercam/blocks.10/true";
+        let mut parts = text.split('/');
+        let (Some(method), Some(layers), Some(target)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(bad(expected.into()));
+        };
+        let method: CamMethod = method.parse().map_err(|e: CamError| bad(e.to_string()))?;
+        if method == CamMethod::ScoreCam {
+            return Err(bad("Score-CAM runs the network once per channel: too slow for a table".into()));
+        }
+        let target = match target {
+            "true" => AttentionTarget::True,
+            "predicted" => AttentionTarget::Predicted,
+            "difference" => AttentionTarget::Difference,
+            other => return Err(bad(format!("unknown target `{other}`; known are true, predicted, difference"))),
+        };
+        let mut look = Self::new(method, &layers.split('&').collect::<Vec<_>>(), target);
+        for part in parts {
+            match (part, part.parse()) {
+                ("flip", _) => look.flip = true,
+                (_, Ok(size)) if (32..=512).contains(&size) => look.input_size = Some(size),
+                _ => return Err(bad(format!("`{part}` is neither `flip` nor an input size of 32 to 512; {expected}"))),
+            }
+        }
+        Ok(look)
+    }
+}
+
+/// What the network makes of a batch at one layer.
+struct Seen {
+    activation: Tensor<4>,
+    /// Per class the gradient of its logit, shaped as the activation. With it every method and score is computed
+    /// without another backward pass.
+    gradients: Vec<Tensor<4>>,
+}
+
+impl Seen {
+    fn at(network: &Network, layer: &str, x: Tensor<4>) -> Result<(Self, Vec<f32>), Error> {
+        let activation = network
+            .until(layer, x)
+            .map_err(|e| Error::Config { origin: "layer of a look".into(), message: e.to_string() })?;
+        let mut logits = Vec::new();
+        let gradients = (0..network.classes())
+            .map(|class| {
+                // A graph is used up by its backward pass, so each class has its own.
+                let leaf = activation.clone().autodiff().require_grad();
+                let all = network.after(layer, leaf.clone()).expect("the layer is known by now");
+                let values = all.clone().inner().into_data().convert::<f32>();
+                logits = values.try_into_vec().expect("converted to f32");
+                let mut tape = all.narrow(1, class, 1).sum().backward();
+                leaf.grad_remove(&mut tape).ok_or(Error::Cam(CamError::NoGradient))
+            })
+            .collect::<Result<_, _>>()?;
+        Ok((Self { activation, gradients }, logits))
+    }
+
+    /// Logits with the network's gradients at this activation: `sum(activation * gradient)` per class. The maps depend
+    /// on the activation and the gradient alone.
+    fn linearised(&self, activation: Tensor<4>) -> Tensor<2> {
+        let sums = self.gradients.iter().map(|gradient| {
+            let gradient = if activation.is_autodiff() { gradient.clone().autodiff() } else { gradient.clone() };
+            (activation.clone() * gradient).flatten::<2>(1, 3).sum_dim(1)
+        });
+        Tensor::cat(sums.collect(), 1)
+    }
+}
+
+/// The maps of a batch: one list per picture with one entry per look, `None` where nothing is positive. `load` gives
+/// the batch `[N, 3, size, size]` for an input size; `labels` has one class per picture; `size` is that of the maps.
+/// A look without an input size of its own uses `native`.
+///
+/// # Errors
+/// [`Error::Config`] for an unknown layer, and those of loading and of the attention methods.
+pub(super) fn maps(
+    network: &Network,
+    looks: &[Look],
+    native: usize,
+    labels: &[usize],
+    size: (usize, usize),
+    load: &dyn Fn(usize) -> Result<Tensor<4>, Error>,
+) -> Result<Vec<Vec<Option<AttentionMap>>>, Error> {
+    let last = network.layers().pop().expect("a network has layers");
+    let name = |layer: &String| if layer == "last" { last.clone() } else { layer.clone() };
+    let mut seen: BTreeMap<(usize, bool, String), (Seen, Vec<f32>)> = BTreeMap::new();
+    let mut inputs: BTreeMap<usize, Tensor<4>> = BTreeMap::new();
+    for side in looks.iter().map(|l| l.input_size.unwrap_or(native)) {
+        if let std::collections::btree_map::Entry::Vacant(entry) = inputs.entry(side) {
+            entry.insert(load(side)?);
+        }
+    }
+    for look in looks {
+        let side = look.input_size.unwrap_or(native);
+        for mirrored in [false, true] {
+            for layer in look.layers.iter().map(name).filter(|_| look.flip || !mirrored) {
+                let key = (side, mirrored, layer);
+                if !seen.contains_key(&key) {
+                    let x = if mirrored { inputs[&side].clone().flip([3]) } else { inputs[&side].clone() };
+                    let at = Seen::at(network, &key.2, x)?;
+                    seen.insert(key, at);
+                }
+            }
+        }
+    }
+    let classes = network.classes();
+    let mut of_picture = vec![Vec::with_capacity(looks.len()); labels.len()];
+    for look in looks {
+        let one = |mirrored: bool| -> Result<Vec<Option<AttentionMap>>, Error> {
+            let side = look.input_size.unwrap_or(native);
+            let mut layers = Vec::new();
+            for layer in look.layers.iter().map(name) {
+                let (seen, logits) = &seen[&(side, mirrored, layer)];
+                let scores: Vec<Score> =
+                    logits.chunks(classes).zip(labels).map(|(row, &label)| score(look.target, row, label)).collect();
+                let tail = |a: Tensor<4>| seen.linearised(a);
+                layers.push(layer_attention(&look.method, seen.activation.clone(), &tail, &scores, size)?);
+            }
+            // Layers without attention do not take part in the mean.
+            (0..labels.len())
+                .map(|i| {
+                    let found: Vec<AttentionMap> = layers.iter().filter_map(|maps| maps[i].clone()).collect();
+                    Ok(if found.is_empty() { None } else { Some(fuse(&found)?) })
+                })
+                .collect()
+        };
+        let plain = one(false)?;
+        let mirror = if look.flip { one(true)? } else { vec![None; labels.len()] };
+        for ((maps, plain), mirror) in of_picture.iter_mut().zip(plain).zip(mirror) {
+            maps.push(match (plain, mirror) {
+                (Some(plain), Some(mirror)) => Some(average_with_flip(&plain, &mirror)?),
+                (Some(plain), None) => Some(plain),
+                (None, Some(mirror)) => Some(mirror.flipped()),
+                (None, None) => None,
+            });
+        }
+    }
+    Ok(of_picture)
+}
+
+fn best(logits: &[f32], skip: Option<usize>) -> usize {
+    (0..logits.len())
+        .filter(|&c| Some(c) != skip)
+        .max_by(|&a, &b| logits[a].total_cmp(&logits[b]))
+        .expect("at least two classes")
+}
+
+fn score(target: AttentionTarget, logits: &[f32], label: usize) -> Score {
+    match target {
+        AttentionTarget::True => Score::Class(label),
+        AttentionTarget::Predicted => Score::Class(best(logits, None)),
+        AttentionTarget::Difference => Score::Difference { of: label, minus: best(logits, Some(label)) },
+    }
+}
