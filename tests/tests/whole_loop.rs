@@ -161,3 +161,44 @@ fn every_layer_can_be_trained_and_resnet_starts_from_scratch() {
     settings.iter().for_each(|s| more.extend(["--set", s]));
     finish(&mut scgs(dir.path(), &tiny_run(&more))).expect(0, &["every layer trained", "6-jtt"]);
 }
+
+#[test]
+fn masks_of_ones_own_are_used_and_missing_ones_skipped() {
+    let dir = tempfile::tempdir().unwrap();
+    let words = [
+        "compose",
+        "--out",
+        "data",
+        "--set",
+        "habitat.size=48",
+        "--set",
+        "habitat.train=160",
+        "--set",
+        "habitat.val=16",
+        "--set",
+        "habitat.test=16",
+    ];
+    finish(&mut scgs(dir.path(), &words)).expect(0, &[]);
+    // The object masks of the data set, less one.
+    let masks: Vec<PathBuf> = hashes(&dir.path().join("data/masks")).unwrap().into_keys().collect();
+    let run = |more: &[&str]| {
+        let mut all = vec!["--data-dir", "data", "--methods", "scgs", "--set", "mask.folder=data/masks"];
+        all.extend(more);
+        finish(&mut scgs(dir.path(), &tiny_run(&all)))
+    };
+    run(&[]).expect(0, &["masks, 0 skipped"]);
+    let kept = find_csv(dir.path(), "4-masks/masks.csv");
+    let first = kept.lines().nth(1).unwrap().split(',').next().unwrap().to_owned();
+    assert!(masks.contains(&PathBuf::from(format!("{first}.png"))));
+    fs_err::remove_file(dir.path().join(format!("data/masks/{first}.png"))).unwrap();
+    // A finished stage is not computed twice: start afresh.
+    fs_err::rename(dir.path().join("runs"), dir.path().join("before")).unwrap();
+    run(&[]).expect(0, &["masks, 1 skipped"]);
+}
+
+/// The text of the one file below `runs` whose path ends so.
+fn find_csv(folder: &Path, end: &str) -> String {
+    let runs = folder.join("runs");
+    let path = hashes(&runs).unwrap().into_keys().find(|p| p.ends_with(end)).unwrap();
+    fs_err::read_to_string(runs.join(path)).unwrap()
+}

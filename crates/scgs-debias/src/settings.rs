@@ -3,7 +3,7 @@
 //! Layers, later ones win: the defaults below, the data set's `[recipe]`, its `[profiles.<name>]`, a configuration
 //! file, `--set section.key=value`.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use scgs_cam::{CamMethod, Epsilon, MaskRule, Repaint};
 use scgs_cluster::PickOrder;
@@ -242,11 +242,34 @@ pub struct MaskSettings {
     pub min_area: f64,
     /// Largest repainted share of a picture that is accepted, 0..=1.
     pub max_area: f64,
+    /// The shape of the random masks of the control.
+    pub control: ControlShape,
+    /// A folder of your own masks, `<id>.png` of the picture's size, white = repaint, used instead of attention. A
+    /// picture without one is skipped. The files are read once per run: give changed masks another folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
+}
+
+/// The shape of a random mask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ControlShape {
+    /// A rectangle.
+    Box,
+    /// A connected region with an irregular border.
+    Blob,
 }
 
 impl Default for MaskSettings {
     fn default() -> Self {
-        Self { region: MaskRule::Quantile { share: 0.3 }, repaint: Repaint::Complement, min_area: 0.02, max_area: 0.98 }
+        Self {
+            region: MaskRule::Quantile { share: 0.3 },
+            repaint: Repaint::Complement,
+            min_area: 0.02,
+            max_area: 0.98,
+            control: ControlShape::Box,
+            folder: None,
+        }
     }
 }
 

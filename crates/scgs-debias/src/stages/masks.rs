@@ -1,11 +1,15 @@
 //! Stage `4-masks`: where the classifier looks in each picked picture, and which part is therefore repainted.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use burn::tensor::Tensor;
 use image::{GrayImage, Luma, RgbImage};
 use scgs_cam::{
-    AreaLimits, AttentionMap, CamMethod, Mask, Score, attention, object_region, random_box, score_cam, to_repaint,
+    AreaLimits, AttentionMap, CamMethod, Mask, Score, attention, object_region, random_blob, random_box, score_cam,
+    to_repaint,
 };
 use scgs_data::{Sample, Split, atomic, read_rgb, stream};
 use scgs_models::Network;
@@ -15,11 +19,14 @@ use super::{
     Inputs,
     clusters::{self, Member},
 };
-use crate::{Context, Error, RunFolder, run_folder, settings::AttentionTarget};
+use crate::{
+    Context, Error, RunFolder, run_folder,
+    settings::{AttentionTarget, ControlShape},
+};
 
 /// Folder name of the attention masks.
 pub const STAGE: &str = "4-masks";
-/// Folder name of the control: random boxes of the same areas.
+/// Folder name of the control: random masks of the same areas.
 pub const RANDOM_STAGE: &str = "4-masks-random-mask";
 
 /// Masked pictures per forward pass of Score-CAM; bounds memory.
@@ -56,13 +63,15 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), Error> {
             atomic::save_png(folder.join(format!("{}-picture.png", member.id)), &picture.clone().into())?;
             let x = inputs.input().load(&[path], context)?;
             let (target, map) = look(inputs, &network, &layer, x, &picture, member.label)?;
-            let outcome = match map {
-                None => Err("no attention: the map is nowhere positive".to_owned()),
-                Some(map) => {
-                    atomic::save_png(folder.join(format!("{}-attention.png", member.id)), &grey(&map).into())?;
-                    region_to_repaint(inputs, &map, &picture)
-                }
-            };
+            if let Some(map) = &map {
+                atomic::save_png(folder.join(format!("{}-attention.png", member.id)), &grey(map).into())?;
+            }
+            let outcome = match (&inputs.settings.mask.folder, map) {
+                (Some(own), _) => own_mask(own, member.id, &picture),
+                (None, Some(map)) => region_to_repaint(inputs, &map, &picture),
+                (None, None) => Err("no attention: the map is nowhere positive".to_owned()),
+            }
+            .and_then(|mask| within_limits(inputs, mask));
             let (area, skipped) = match outcome {
                 Ok(mask) => {
                     atomic::save_png(folder.join(format!("{}.png", member.id)), &mask.to_gray().into())?;
@@ -92,7 +101,7 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), Error> {
     })
 }
 
-/// The control: for every mask a random box of the same area.
+/// The control: for every mask a random one of the same area.
 ///
 /// # Errors
 /// If the masks are missing or damaged.
@@ -103,17 +112,21 @@ pub fn run_random(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), Error
             if let Some(area) = row.area {
                 let mask = load(inputs.folder, STAGE, row.id)?;
                 let mut rng = stream(inputs.folder.seed, RANDOM_STAGE, row.id);
-                // What the attention keeps (or repaints) is a region; its control is a box of that region's area.
+                // What the attention keeps (or repaints) is a region; its control is a shape of that region's area.
                 let inverted = area > 0.5;
                 let share = if inverted { 1.0 - area } else { area };
-                let region = random_box(mask.width() as usize, mask.height() as usize, share, &mut rng)?;
+                let shape = match inputs.settings.mask.control {
+                    ControlShape::Box => random_box,
+                    ControlShape::Blob => random_blob,
+                };
+                let region = shape(mask.width() as usize, mask.height() as usize, share, &mut rng)?;
                 let control = if inverted { region.invert() } else { region };
                 atomic::save_png(folder.join(format!("{}.png", row.id)), &control.to_gray().into())?;
             }
             context.advance(RANDOM_STAGE, i + 1)?;
         }
         run_folder::write_csv(&folder.join("masks.csv"), &rows)?;
-        Ok(format!("{} random boxes of the same areas", rows.iter().filter(|r| r.area.is_some()).count()))
+        Ok(format!("{} random masks of the same areas", rows.iter().filter(|r| r.area.is_some()).count()))
     })
 }
 
@@ -187,7 +200,24 @@ fn unknown_layer(error: &dyn std::fmt::Display) -> Error {
 fn region_to_repaint(inputs: Inputs<'_>, map: &AttentionMap, picture: &RgbImage) -> Result<Mask, String> {
     let settings = &inputs.settings.mask;
     let region = object_region(map, Some(picture), &settings.region).map_err(|e| e.to_string())?;
-    let mask = to_repaint(&region, settings.repaint);
+    Ok(to_repaint(&region, settings.repaint))
+}
+
+/// The user's mask of a picture, or why it cannot be used.
+fn own_mask(folder: &Path, id: u64, picture: &RgbImage) -> Result<Mask, String> {
+    let path = folder.join(format!("{id}.png"));
+    let bytes = fs_err::read(&path).map_err(|e| e.to_string())?;
+    let mask = image::load_from_memory(&bytes).map_err(|e| format!("{}: {e}", path.display()))?.to_luma8();
+    if mask.dimensions() != picture.dimensions() {
+        let ((w, h), (pw, ph)) = (mask.dimensions(), picture.dimensions());
+        return Err(format!("{} is {w}x{h}, its picture {pw}x{ph}", path.display()));
+    }
+    let pixels = mask.pixels().map(|p| p[0] > 127).collect();
+    Mask::new(mask.width() as usize, mask.height() as usize, pixels).map_err(|e| e.to_string())
+}
+
+fn within_limits(inputs: Inputs<'_>, mask: Mask) -> Result<Mask, String> {
+    let settings = &inputs.settings.mask;
     match (AreaLimits { min: settings.min_area, max: settings.max_area }).skip(&mask) {
         Some(skipped) => Err(skipped.to_string()),
         None => Ok(mask),
@@ -202,7 +232,7 @@ fn grey(map: &AttentionMap) -> GrayImage {
 
 fn with_samples<'a>(inputs: Inputs<'a>, members: &'a [Member]) -> Vec<(&'a Member, &'a Sample)> {
     let wanted: BTreeSet<u64> = members.iter().map(|m| m.id).collect();
-    let samples: std::collections::BTreeMap<u64, &Sample> =
+    let samples: BTreeMap<u64, &Sample> =
         inputs.index.of(Split::Train).into_iter().filter(|s| wanted.contains(&s.id)).map(|s| (s.id, s)).collect();
     members.iter().filter_map(|m| samples.get(&m.id).map(|s| (m, *s))).collect()
 }
