@@ -28,6 +28,7 @@ pub mod habitat;
 mod index;
 mod pixels;
 mod stream;
+mod transform;
 pub mod waterbirds;
 
 pub use definition::{Definition, Layout, PublishedCounts};
@@ -38,4 +39,5 @@ pub use pixels::{
     MAX_PIXELS, Normalisation, PictureError, PictureProblem, load_batch, read_rgb, resize_bilinear, to_chw,
 };
 pub use stream::stream;
+pub use transform::{Step, Transform, TransformError};
 pub use waterbirds::{MetadataRow, ReadOptions, check_counts, write_metadata};
