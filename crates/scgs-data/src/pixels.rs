@@ -43,6 +43,16 @@ pub enum PictureProblem {
         /// Height in pixels.
         height: u32,
     },
+    /// Occurs when the header says that there is no pixel.
+    #[error(
+        "{width} x {height} pixels: its header is damaged or beyond what can be read; fetch it again or convert it"
+    )]
+    NoPixels {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+    },
     /// Occurs when the file ends before the picture does.
     #[error("the file is truncated; fetch or unpack it again")]
     Truncated,
@@ -55,10 +65,12 @@ pub enum PictureProblem {
 ///
 /// Follows Pillow's `convert("RGB")`: alpha is dropped (not blended with a colour), grey is repeated, palettes are looked
 /// up. 16-bit values keep their high byte, as Pillow reads 16-bit RGB (16-bit grey, which Pillow clips, is treated the
-/// same). The EXIF orientation is applied, as Pillow's `ImageOps.exif_transpose` does.
+/// same). CMYK and YCCK JPEGs are taken as inverted ink, whether Adobe's marker says so or not, and become
+/// `(255 - ink) * (255 - black) / 255`. The EXIF orientation is applied, as Pillow's `ImageOps.exif_transpose` does.
 ///
 /// # Errors
-/// A [`PictureError`] with the path: unreadable, empty, of another format, above [`MAX_PIXELS`], truncated or damaged.
+/// A [`PictureError`] with the path: unreadable, empty, of another format, without pixels, above [`MAX_PIXELS`] (known
+/// from the header, before memory is asked for), truncated or damaged.
 pub fn read_rgb(path: impl AsRef<Path>) -> Result<RgbImage, PictureError> {
     let path = path.as_ref();
     read_dynamic(path).map(to_rgb8).map_err(|problem| PictureError { path: path.to_owned(), problem })
@@ -79,6 +91,9 @@ pub(crate) fn read_dynamic(path: &Path) -> Result<DynamicImage, PictureProblem> 
     }
     let mut decoder = reader.into_decoder().map_err(decode_problem)?;
     let (width, height) = decoder.dimensions();
+    if width == 0 || height == 0 {
+        return Err(PictureProblem::NoPixels { width, height });
+    }
     if u64::from(width) * u64::from(height) > MAX_PIXELS {
         return Err(PictureProblem::TooLarge { width, height });
     }
