@@ -5,6 +5,7 @@
 //! of `scgs`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a terminal program: its output is its result")]
 
+mod download;
 mod reproduce;
 mod results;
 mod setup;
@@ -47,6 +48,8 @@ impl From<Outcome> for ExitCode {
 enum Command {
     /// Build `scgs` and run the whole experiment on a data set.
     Reproduce(reproduce::Args),
+    /// Download a data set or weights, verified and whole or not at all.
+    Download(download::Args),
     /// Run everything a contributor must see green, cheapest first.
     Test(test::Args),
     /// Check the invariants of docs/architecture.md that text can show.
@@ -70,6 +73,7 @@ fn run(command: &Command) -> anyhow::Result<Outcome> {
     let workspace = Workspace::find()?;
     match command {
         Command::Reproduce(args) => reproduce::run(&workspace, args),
+        Command::Download(args) => download::run(&workspace, args),
         Command::Test(args) => test::run(&workspace, args),
         Command::Tidy => tidy::run(&workspace),
         Command::Setup => setup::run(&workspace),
