@@ -113,6 +113,8 @@ fn largest_gap(ours: &mut [f64], theirs: &mut [f64]) -> f64 {
     theirs.iter().chain(ours.iter()).map(|at| (share(ours, *at) - share(theirs, *at)).abs()).fold(0.0, f64::max)
 }
 
+type Measure = fn(&CropBox) -> f64;
+
 #[test]
 fn boxes_are_distributed_as_torchvisions() {
     const OURS: usize = 20_000;
@@ -121,7 +123,7 @@ fn boxes_are_distributed_as_torchvisions() {
         let mut rng = stream(5, "test/boxes", case as u64);
         let ours: Vec<CropBox> = (0..OURS).map(|_| CropBox::draw(size, scale, ratio, &mut rng)).collect();
         let theirs: Vec<CropBox> = boxes.into_iter().map(crop_box).collect();
-        let measures: [(&str, fn(&CropBox) -> f64); 4] = [
+        let measures: [(&str, Measure); 4] = [
             ("area", |at| f64::from(at.width) * f64::from(at.height)),
             ("ratio", |at| f64::from(at.width) / f64::from(at.height)),
             ("top", |at| f64::from(at.top)),
