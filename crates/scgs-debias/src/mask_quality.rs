@@ -61,21 +61,17 @@ pub struct Comparison {
     pub reference: (Look, Region),
 }
 
-/// What is compared by default: every method at the last layer, `blocks.14`, `blocks.10` and the last two fused, for
-/// three targets, with thresholds; GrabCut, which is slow, for the true class.
+/// What is compared by default: every method at the last layer, at `blocks.10` and at both, for three targets, with
+/// thresholds; then GrabCut, which is slow, for the true class; then the steps from there to the recommended mask. The
+/// controls follow the recommended mask.
 pub fn default_comparison() -> Comparison {
-    let methods = [
-        CamMethod::GradCam,
-        CamMethod::GradCamPlusPlus { epsilon: Epsilon::default() },
-        CamMethod::GradCamPlusPlus { epsilon: Epsilon::ScaleFree },
-        CamMethod::XGradCam,
-        CamMethod::LayerCam,
-        CamMethod::EigenCam,
-    ];
-    let places: [&[&str]; 4] = [&["last"], &["blocks.14"], &["blocks.10"], &["last", "blocks.10"]];
-    let looks = |targets: &[AttentionTarget]| -> Vec<Look> {
+    let plus_plus = |epsilon| CamMethod::GradCamPlusPlus { epsilon };
+    let common = [CamMethod::LayerCam, plus_plus(Epsilon::default()), CamMethod::GradCam, CamMethod::EigenCam];
+    let rare = [plus_plus(Epsilon::ScaleFree), CamMethod::XGradCam];
+    let places: [&[&str]; 3] = [&["last"], &["last", "blocks.10"], &["blocks.10"]];
+    let looks = |methods: &[CamMethod], places: &[&[&str]], targets: &[AttentionTarget]| {
         let mut looks = Vec::new();
-        for method in methods {
+        for &method in methods {
             for place in places {
                 // Eigen-CAM asks for no class.
                 let targets = if method == CamMethod::EigenCam { &targets[..1] } else { targets };
@@ -84,6 +80,7 @@ pub fn default_comparison() -> Comparison {
         }
         looks
     };
+    let targets = [AttentionTarget::True, AttentionTarget::Predicted, AttentionTarget::Difference];
     let thresholds = [
         MaskRule::Quantile { share: 0.2 },
         MaskRule::Quantile { share: 0.3 },
@@ -91,16 +88,37 @@ pub fn default_comparison() -> Comparison {
         MaskRule::Otsu,
         MaskRule::Knee,
     ];
-    let all = [AttentionTarget::True, AttentionTarget::Predicted, AttentionTarget::Difference];
-    let grab_cut = || Region::from(MaskRule::default());
-    let thresholds = Block { looks: looks(&all), regions: thresholds.into_iter().map(Region::from).collect() };
-    let cuts = Block {
-        looks: looks(&all[..1]),
-        regions: vec![grab_cut(), Region { tidy: vec![Tidy::Largest], ..grab_cut() }],
+    let methods = [common.as_slice(), &rare].concat();
+    let grab_cut = Region::from(MaskRule::default());
+    let largest = Region { tidy: vec![Tidy::Largest], ..grab_cut.clone() };
+    let at = |layers: &[&str]| Look {
+        input_size: Some(RECOMMENDED_INPUT),
+        ..Look::new(CamMethod::LayerCam, layers, AttentionTarget::True)
     };
-    let reference = (Look::new(CamMethod::LayerCam, &["blocks.10"], AttentionTarget::True), grab_cut());
-    Comparison { blocks: vec![thresholds, cuts], reference }
+    let recommended = (Look { flip: true, ..at(places[1]) }, Region::from(RECOMMENDED_CUT));
+    let blocks = vec![
+        Block {
+            looks: looks(&methods, &places, &targets),
+            regions: thresholds.into_iter().map(Region::from).collect(),
+        },
+        Block { looks: looks(&common, &places[..2], &targets[..1]), regions: vec![grab_cut.clone(), largest] },
+        Block { looks: looks(&common[..1], &places, &targets[..1]), regions: vec![recommended.1.clone()] },
+        Block {
+            looks: vec![at(places[0]), at(places[1]), recommended.0.clone()],
+            regions: vec![
+                grab_cut,
+                recommended.1.clone(),
+                Region { tidy: vec![Tidy::Largest, Tidy::Fill], ..recommended.1.clone() },
+            ],
+        },
+    ];
+    Comparison { blocks, reference: recommended }
 }
+
+/// Input size for attention at which LayerCAM finds objects best; the classifier itself may keep its own.
+const RECOMMENDED_INPUT: usize = 320;
+/// GrabCut with tighter seeds than its defaults: Habitat's objects cover a sixth of a picture.
+const RECOMMENDED_CUT: MaskRule = MaskRule::GrabCut { sure: 0.97, probable: 0.8, background: 0.5, iterations: 3 };
 
 /// Which pictures a figure is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

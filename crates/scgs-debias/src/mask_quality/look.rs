@@ -205,3 +205,67 @@ fn score(target: AttentionTarget, logits: &[f32], label: usize) -> Score {
         AttentionTarget::Difference => Score::Difference { of: label, minus: best(logits, Some(label)) },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test panics")]
+
+    use burn::tensor::{Device, TensorData};
+    use scgs_cam::attention;
+    use scgs_models::Architecture;
+
+    use super::*;
+
+    #[test]
+    fn text_names_every_look_and_back() {
+        for text in [
+            "layercam/blocks.10/true",
+            "gradcam++:scale-free/last&blocks.10/predicted/flip/320",
+            "eigencam/last/difference/448",
+        ] {
+            assert_eq!(text.parse::<Look>().unwrap().to_string(), text);
+        }
+        for (text, reason) in [
+            ("layercam/last", "expected METHOD/LAYERS/TARGET"),
+            ("layercam/last/right", "unknown target `right`"),
+            ("layercam/last/true/20", "`20` is neither `flip` nor an input size of 32 to 512"),
+            ("scorecam/last/true", "too slow"),
+        ] {
+            let message = text.parse::<Look>().unwrap_err().to_string();
+            assert!(message.contains(reason), "{message}");
+        }
+    }
+
+    /// One backward pass per class, used for everything, gives what a backward pass per method gives.
+    #[test]
+    fn maps_equal_those_of_the_attention_crate() {
+        let device = Device::flex();
+        let network = Architecture::EfficientNetLite0.init_seeded(3, 5, false, &device).fold_batch_norm();
+        let values: Vec<f32> = (0..2 * 3 * 64 * 64).map(|i| ((i * 7919) % 255) as f32 / 127.0 - 1.0).collect();
+        let x = Tensor::<4>::from_data(TensorData::new(values, [2, 3, 64, 64]), &device);
+        let methods = ["gradcam", "gradcam++:scale-free", "xgradcam", "layercam", "eigencam"];
+        let looks: Vec<Look> = methods.iter().map(|m| format!("{m}/blocks.10/difference").parse().unwrap()).collect();
+        let load = |_| Ok(x.clone());
+        let labels = [2, 0];
+        let found = maps(&network, &looks, 64, &labels, (32, 32), &load).unwrap();
+        let activation = network.until("blocks.10", x.clone()).unwrap();
+        let logits = network.forward(x.clone()).into_data().try_into_vec::<f32>().unwrap();
+        let scores: Vec<Score> =
+            logits.chunks(3).zip(labels).map(|(row, label)| score(AttentionTarget::Difference, row, label)).collect();
+        let tail = |a: Tensor<4>| network.after("blocks.10", a).unwrap();
+        let mut compared = 0;
+        for (at, look) in looks.iter().enumerate() {
+            let expected = attention(&look.method, activation.clone(), &tail, &scores, (32, 32)).unwrap();
+            for (row, expected) in expected.iter().enumerate() {
+                assert_eq!(found[row][at].is_some(), expected.is_some(), "{look} row {row}");
+                if let (Some(found), Some(expected)) = (&found[row][at], expected) {
+                    let worst =
+                        found.values.iter().zip(&expected.values).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                    assert!(worst < 1e-4, "{look} row {row}: {worst}");
+                    compared += 1;
+                }
+            }
+        }
+        assert!(compared >= 5, "{compared} maps");
+    }
+}

@@ -183,6 +183,8 @@ mod tests {
         let touching = drawn(&["###", "#.#", "#.#"]);
         assert_eq!(filled(&touching).unwrap().pixels(), touching.pixels());
         assert_eq!(tidy(vec![Tidy::Open(1)]).count(), 0);
-        assert_eq!(tidy(vec![Tidy::Fill, Tidy::Open(1), Tidy::Largest]).count() > 3, true);
+        // The single pixel goes, the filled block of 4 x 3 loses its corners.
+        let opened = drawn(&[".......", "..##...", ".####..", "..##...", "......."]);
+        assert_eq!(tidy(vec![Tidy::Fill, Tidy::Open(1)]).pixels(), opened.pixels());
     }
 }

@@ -227,3 +227,45 @@ fn over_seeds(seeds: &[Vec<&PictureMeasures>], value: &dyn Fn(&PictureMeasures) 
         .collect();
     Mean::of(means?)
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test panics")]
+
+    use super::{
+        super::{Focus, Overlap},
+        *,
+    };
+
+    fn picture(set: Set, ious: [f64; 2]) -> PictureMeasures {
+        let key = |region: &str| ("layercam/last/true".to_owned(), region.to_owned());
+        let overlap = [("otsu", ious[0]), ("knee", ious[1])].map(|(r, iou)| (key(r), Overlap { iou, area: 0.2 }));
+        let focus = [("layercam/last/true".to_owned(), Focus { energy: 0.5, hit: ious[0] > 0.5, some: true })];
+        PictureMeasures { id: 0, set, object: 0.1, focus: focus.into(), overlap: overlap.into() }
+    }
+
+    #[test]
+    fn seeds_count_equally_and_the_best_comes_first() {
+        let errors = |ious| picture(Set::Errors, ious);
+        let seeds = [
+            SeedMeasures { seed: 3, pictures: vec![errors([0.6, 0.2]), picture(Set::Others, [0.9, 0.9])] },
+            SeedMeasures {
+                seed: 4,
+                pictures: vec![errors([0.0, 0.4]), errors([0.4, 0.6]), picture(Set::Others, [0.7, 0.7])],
+            },
+        ];
+        let table = Table::new("scgs mask-quality".into(), &seeds).unwrap();
+        assert_eq!((table.errors, table.others, &table.seeds), (3, 2, &vec![3, 4]));
+        // Means of the seeds' means: knee (.2 + .5) / 2, Otsu (.6 + .2) / 2.
+        let otsu = &table.rows[0];
+        assert_eq!((otsu.region.as_str(), table.rows[1].region.as_str()), ("otsu", "knee"));
+        assert_eq!(otsu.iou.seeds, [0.6, 0.2]);
+        assert!((otsu.iou.mean - 0.4).abs() < 1e-12 && (table.rows[1].iou.mean - 0.35).abs() < 1e-12);
+        assert!((otsu.iou_others.mean - 0.8).abs() < 1e-12);
+        assert_eq!((&otsu.missed.seeds, &otsu.pointing.as_ref().unwrap().seeds), (&vec![0.0, 0.5], &vec![1.0, 0.0]));
+        assert_eq!(table.best_looks(2).len(), 1);
+        let page = table.markdown();
+        assert!(page.contains("| layercam/last/true | otsu | 0.400 ± 0.283 | 0.800 ± 0.141 | 0.200 |"), "{page}");
+        assert_eq!(Table::new(String::new(), &[SeedMeasures { seed: 0, pictures: Vec::new() }]), None);
+    }
+}
