@@ -66,13 +66,13 @@ pub(crate) struct CamArgs {
     #[arg(long, value_name = "NAME")]
     pub method: CamMethod,
     /// The class whose evidence is shown: an index from 0, or `predicted`
-    #[arg(long, value_name = "CLASS", default_value = "predicted")]
+    #[arg(long, value_name = "CLASS", default_value = "predicted", allow_negative_numbers = true)]
     pub target: Target,
     /// The layer to look at; an unknown name lists those there are [default: the last]
     #[arg(long, value_name = "NAME")]
     pub layer: Option<String>,
     /// gradcam++ only: what keeps its division finite, a number or `scale-free` [default: 1e-6]
-    #[arg(long, value_name = "EPS")]
+    #[arg(long, value_name = "EPS", allow_negative_numbers = true)]
     pub eps: Option<Epsilon>,
     /// Folder to write: for each picture <STEM>.safetensors with the tensor `attention` [H, W] in 0..1 at the input
     /// size, and <STEM>.png, the attention over the picture
@@ -90,7 +90,7 @@ pub(crate) struct ClusterArgs {
     #[arg(long, value_name = "FILE.safetensors")]
     pub features: PathBuf,
     /// Number of clusters, or `auto`: of 2 to 10 the one with the best silhouette
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
     pub k: ClusterCount,
     /// Decides the starting centres
     #[arg(long, default_value_t = 0)]

@@ -1,8 +1,8 @@
 //! `scgs`: Spurious Correlations Guided Synthesis on the command line.
 
 mod args;
-mod args_tools;
 mod args_masks;
+mod args_tools;
 mod commands;
 mod device;
 mod files;
