@@ -1,6 +1,10 @@
 //! Ways of looking: attention method x layers x target, and what they give for a batch of pictures.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fmt,
+    str::FromStr,
+};
 
 use burn::tensor::Tensor;
 use scgs_cam::{AttentionMap, CamError, CamMethod, Score, average_with_flip, fuse, layer_attention};
@@ -139,7 +143,7 @@ pub(super) fn maps(
     let mut seen: BTreeMap<(usize, bool, String), (Seen, Vec<f32>)> = BTreeMap::new();
     let mut inputs: BTreeMap<usize, Tensor<4>> = BTreeMap::new();
     for side in looks.iter().map(|l| l.input_size.unwrap_or(native)) {
-        if let std::collections::btree_map::Entry::Vacant(entry) = inputs.entry(side) {
+        if let Entry::Vacant(entry) = inputs.entry(side) {
             entry.insert(load(side)?);
         }
     }
@@ -148,10 +152,10 @@ pub(super) fn maps(
         for mirrored in [false, true] {
             for layer in look.layers.iter().map(name).filter(|_| look.flip || !mirrored) {
                 let key = (side, mirrored, layer);
-                if !seen.contains_key(&key) {
+                if let Entry::Vacant(entry) = seen.entry(key) {
                     let x = if mirrored { inputs[&side].clone().flip([3]) } else { inputs[&side].clone() };
-                    let at = Seen::at(network, &key.2, x)?;
-                    seen.insert(key, at);
+                    let at = Seen::at(network, &entry.key().2, x)?;
+                    entry.insert(at);
                 }
             }
         }
@@ -208,8 +212,6 @@ fn score(target: AttentionTarget, logits: &[f32], label: usize) -> Score {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed test panics")]
-
     use burn::tensor::{Device, TensorData};
     use scgs_cam::attention;
     use scgs_models::Architecture;

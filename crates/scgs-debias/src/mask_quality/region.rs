@@ -151,8 +151,6 @@ impl FromStr for Region {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed test panics")]
-
     use super::*;
 
     fn drawn(rows: &[&str]) -> Mask {

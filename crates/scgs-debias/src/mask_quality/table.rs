@@ -230,8 +230,6 @@ fn over_seeds(seeds: &[Vec<&PictureMeasures>], value: &dyn Fn(&PictureMeasures) 
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed test panics")]
-
     use super::{
         super::{Focus, Overlap},
         *,
