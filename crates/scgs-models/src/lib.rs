@@ -26,6 +26,7 @@ mod names;
 mod network;
 #[cfg(test)]
 mod parity_tests;
+mod published;
 mod resnet;
 #[cfg(test)]
 mod tests;
@@ -34,5 +35,6 @@ mod weights;
 pub use architecture::{Architecture, UnknownArchitecture};
 pub use efficientnet_lite::EfficientNetLite0;
 pub use network::{Network, UnknownLayer, pooled};
+pub use published::PublishedWeights;
 pub use resnet::ResNet;
 pub use weights::{HeadPolicy, Mismatch, WeightsError, load, save};

@@ -38,6 +38,7 @@ pub(super) struct Wanted<'a> {
 /// # Errors
 /// The last failure when none of the tries allowed by `policy` brought the whole file.
 pub(super) fn fetch(agent: &Agent, wanted: &Wanted<'_>, part: &Part, policy: &Policy) -> Result<bool, Failure> {
+    eprintln!("{} from {}", wanted.name, wanted.url);
     let already = part.len();
     let mut furthest = already;
     let mut in_vain = 0;
@@ -61,6 +62,7 @@ pub(super) fn fetch(agent: &Agent, wanted: &Wanted<'_>, part: &Part, policy: &Po
         if in_vain >= policy.tries_in_vain || tries >= policy.tries {
             return Err(Failure { cause: format!("{} (after {tries} tries)", failure.cause), ..failure });
         }
+        eprintln!("{}: {}; again in {:.0} s", wanted.name, failure.cause, wait.as_secs_f64().ceil());
         sleep(wait);
     }
     unreachable!("the count of tries is bounded by the policy")

@@ -150,7 +150,7 @@ fn connection(url: &str, error: &Error) -> Failure {
         Error::RequireHttpsOnly(_) => {
             Failure::lasting(url, "the server redirects to an unencrypted address", "take a mirror with --from URL")
         }
-        Error::HostNotFound => Failure::lasting(
+        error if host_unknown(error) => Failure::lasting(
             url,
             "the name of the host is not found",
             "check the network connection; behind a proxy set HTTPS_PROXY",
@@ -166,6 +166,16 @@ fn connection(url: &str, error: &Error) -> Failure {
             Failure::lasting(url, format!("no secure connection: {error}"), next)
         }
         _ => Failure::passing(url, format!("no answer: {error}"), "check the network connection and call again"),
+    }
+}
+
+/// Whether the name of the host has no address. Every further try would take as long to say the same.
+fn host_unknown(error: &Error) -> bool {
+    match error {
+        Error::HostNotFound => true,
+        // The standard library has no kind for it, only this beginning.
+        Error::Io(error) => error.to_string().starts_with("failed to lookup address information"),
+        _ => false,
     }
 }
 
@@ -203,6 +213,15 @@ fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_computer_without_network_is_told_so_at_once() {
+        let error = Error::Io(std::io::Error::other("failed to lookup address information: Name or service not known"));
+        let failure = connection("https://host/file", &error);
+        assert_eq!(failure.retry, Retry::Never);
+        assert!(failure.to_string().contains("the name of the host is not found; check the network"), "{failure}");
+        assert_eq!(connection("u", &Error::Io(std::io::ErrorKind::ConnectionReset.into())).retry, Retry::Soon);
+    }
 
     #[test]
     fn content_ranges() {

@@ -168,11 +168,11 @@ impl<'a> Installer<'a> {
     pub(super) fn install(&mut self, found: &Found, by_hand: &str) -> anyhow::Result<()> {
         let item = match found {
             Found::Sources(item) => item,
-            Found::File { item, path, name, print } => return self.from_file(item, path, name, print),
+            Found::File { item, path, name, print } => return self.install_file(item, path, name, print),
         };
         let mut failures = Vec::new();
         for source in &item.sources {
-            match self.from_source(item, source) {
+            match self.install_source(item, source) {
                 Ok(()) => return Ok(()),
                 Err(failure) => failures.push(failure.to_string()),
             }
@@ -180,7 +180,7 @@ impl<'a> Installer<'a> {
         bail!("`{}` could not be downloaded:\n  {}\n{}", item.path, failures.join("\n  "), by_hand.trim_end())
     }
 
-    fn from_source(&mut self, item: &Item, source: &Source) -> Result<(), Failure> {
+    fn install_source(&mut self, item: &Item, source: &Source) -> Result<(), Failure> {
         let local = |error: io::Error| Failure::local(&source.url, &error);
         let expected = self.expected(source);
         let wanted = Wanted {
@@ -230,7 +230,7 @@ impl<'a> Installer<'a> {
     }
 
     /// A file of the person who called, which stays as it is.
-    fn from_file(&mut self, item: &Item, path: &Path, name: &str, print: &Fingerprint) -> anyhow::Result<()> {
+    fn install_file(&mut self, item: &Item, path: &Path, name: &str, print: &Fingerprint) -> anyhow::Result<()> {
         let source = item.sources.iter().find(|source| source.name == name);
         let expected = match source {
             Some(source) => self.expected(source),
