@@ -70,7 +70,9 @@ pub(crate) fn run(args: &CamArgs) -> anyhow::Result<ExitCode> {
     let context = Context { device, cancelled: &CANCELLED, report: &progress::show };
     progress::show(Event::Started { stage: STAGE.into(), total: pictures.len() });
     let mut rows: Vec<Row<'_>> = Vec::with_capacity(pictures.len());
-    for (batch, stems) in pictures.chunks(BATCH).zip(stems.chunks(BATCH)) {
+    // Score-CAM takes a minute for a picture: progress and Ctrl-C come after each.
+    let at_once = if method == CamMethod::ScoreCam { 1 } else { BATCH };
+    for (batch, stems) in pictures.chunks(at_once).zip(stems.chunks(at_once)) {
         let seen = decode(batch, explainer.size as u32)?;
         let maps = explainer.explain(batch, &input(&seen, &normalisation, &context))?;
         for (((picture, stem), seen), (target, map)) in batch.iter().zip(stems).zip(&seen).zip(maps) {
