@@ -74,8 +74,8 @@ pub(crate) struct CamArgs {
     /// gradcam++ only: what keeps its division finite, a number or `scale-free` [default: 1e-6]
     #[arg(long, value_name = "EPS", allow_negative_numbers = true)]
     pub eps: Option<Epsilon>,
-    /// Folder to write: for each picture <STEM>.safetensors with the tensor `attention` [H, W] in 0..1 at the input
-    /// size, and <STEM>.png, the attention over the picture
+    /// Folder to write: for each picture STEM.safetensors with the tensor `attention` [H, W] in 0..1 at the input
+    /// size, and STEM.png, the attention over the picture
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// Options of every command.

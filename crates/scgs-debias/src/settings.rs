@@ -263,7 +263,7 @@ pub enum ControlShape {
 impl Default for MaskSettings {
     fn default() -> Self {
         Self {
-            region: MaskRule::Quantile { share: 0.3 },
+            region: MaskRule::default(),
             repaint: Repaint::Complement,
             min_area: 0.02,
             max_area: 0.98,
