@@ -62,8 +62,8 @@ pub struct Comparison {
 }
 
 /// What is compared by default: every method at the last layer, at `blocks.10` and at both, for three targets, with
-/// thresholds; then GrabCut, which is slow, for the true class; then the steps from there to the recommended mask. The
-/// controls follow the recommended mask.
+/// thresholds; then GrabCut, which is slow, for the true class; then LayerCAM with tighter seeds
+/// and a larger input. The controls follow the candidate among those: both layers at 320 pixels, tighter seeds.
 pub fn default_comparison() -> Comparison {
     let plus_plus = |epsilon| CamMethod::GradCamPlusPlus { epsilon };
     let common = [CamMethod::LayerCam, plus_plus(Epsilon::default()), CamMethod::GradCam, CamMethod::EigenCam];
@@ -92,33 +92,33 @@ pub fn default_comparison() -> Comparison {
     let grab_cut = Region::from(MaskRule::default());
     let largest = Region { tidy: vec![Tidy::Largest], ..grab_cut.clone() };
     let at = |layers: &[&str]| Look {
-        input_size: Some(RECOMMENDED_INPUT),
+        input_size: Some(CANDIDATE_INPUT),
         ..Look::new(CamMethod::LayerCam, layers, AttentionTarget::True)
     };
-    let recommended = (Look { flip: true, ..at(places[1]) }, Region::from(RECOMMENDED_CUT));
+    let candidate = (at(places[1]), Region::from(CANDIDATE_CUT));
     let blocks = vec![
         Block {
             looks: looks(&methods, &places, &targets),
             regions: thresholds.into_iter().map(Region::from).collect(),
         },
         Block { looks: looks(&common, &places[..2], &targets[..1]), regions: vec![grab_cut.clone(), largest] },
-        Block { looks: looks(&common[..1], &places, &targets[..1]), regions: vec![recommended.1.clone()] },
+        Block { looks: looks(&common[..1], &places, &targets[..1]), regions: vec![candidate.1.clone()] },
         Block {
-            looks: vec![at(places[0]), at(places[1]), recommended.0.clone()],
+            looks: vec![at(places[0]), at(places[1]), Look { flip: true, ..at(places[1]) }],
             regions: vec![
                 grab_cut,
-                recommended.1.clone(),
-                Region { tidy: vec![Tidy::Largest, Tidy::Fill], ..recommended.1.clone() },
+                candidate.1.clone(),
+                Region { tidy: vec![Tidy::Largest, Tidy::Fill], ..candidate.1.clone() },
             ],
         },
     ];
-    Comparison { blocks, reference: recommended }
+    Comparison { blocks, reference: candidate }
 }
 
-/// Input size for attention at which LayerCAM finds objects best; the classifier itself may keep its own.
-const RECOMMENDED_INPUT: usize = 320;
-/// GrabCut with tighter seeds than its defaults: Habitat's objects cover a sixth of a picture.
-const RECOMMENDED_CUT: MaskRule = MaskRule::GrabCut { sure: 0.97, probable: 0.8, background: 0.5, iterations: 3 };
+/// A finer grid of attention than the classifier's own 224 pixels give: 10 x 10 cells at the last layer.
+const CANDIDATE_INPUT: usize = 320;
+/// GrabCut with tighter seeds than its defaults: Habitat's objects cover about a sixth of a picture.
+const CANDIDATE_CUT: MaskRule = MaskRule::GrabCut { sure: 0.97, probable: 0.8, background: 0.5, iterations: 3 };
 
 /// Which pictures a figure is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
