@@ -202,3 +202,17 @@ fn find_csv(folder: &Path, end: &str) -> String {
     let path = hashes(&runs).unwrap().into_keys().find(|p| p.ends_with(end)).unwrap();
     fs_err::read_to_string(runs.join(path)).unwrap()
 }
+
+#[test]
+fn the_report_passes_over_the_folder_of_an_interrupted_seed() {
+    let dir = tempfile::tempdir().unwrap();
+    finish(&mut scgs(dir.path(), &tiny_run(&["--methods", "erm", "--seed", "1"]))).expect(0, &[]);
+    let runs = dir.path().join("runs/habitat");
+    let files = hashes(&runs).unwrap();
+    let config = files.keys().find(|p| p.ends_with("seed-1/config.toml")).unwrap();
+    let run = runs.join(config).parent().and_then(Path::parent).unwrap().to_owned();
+    fs_err::create_dir(run.join("seed-0")).unwrap();
+    for folder in [run.clone(), run.join("seed-1")] {
+        finish(&mut scgs(dir.path(), &["report", folder.to_str().unwrap()])).expect(0, &[]);
+    }
+}

@@ -51,7 +51,7 @@ impl Features {
             let map = network.features(input.load(&paths, context)?);
             let [n, channels, height, columns] = map.dims();
             let cells = height * columns;
-            let values = map.into_data().try_into_vec::<f32>().map_err(|e| Error::Optimiser(format!("{e:?}")))?;
+            let values = map.into_data().convert::<f32>().try_into_vec::<f32>().expect("converted to f32");
             for picture in values.chunks(channels * cells).take(n) {
                 features.pooled.extend(mean_of_cells(picture, cells, None));
                 features.background.extend(mean_of_cells(picture, cells, Some(&quiet_cells(picture, cells))));

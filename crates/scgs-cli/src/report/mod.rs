@@ -8,7 +8,7 @@ mod page;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use scgs_debias::{Results, RunFolder, diagnostics::Diagnostics, results};
+use scgs_debias::{Results, RunFolder, diagnostics::Diagnostics};
 
 /// What a page shows.
 struct Content {
@@ -33,19 +33,17 @@ pub(crate) fn write(run_dir: &Path) -> anyhow::Result<PathBuf> {
         );
     }
     let results = Results::read(&results_file)?;
-    let mut folders = results::seed_folders(run_dir)?;
-    if folders.is_empty() {
-        folders.push(run_dir.to_owned());
-    }
-    let first = folders.first().context("at least one folder")?;
-    let config = fs_err::read_to_string(first.join("config.toml"))?;
+    // Only seeds with results: the folder of an interrupted one may lie beside them.
+    let seeds = results.seeds();
+    let seed = *seeds.first().with_context(|| format!("{} has no rows", results_file.display()))?;
+    let parent = if run_dir.join("config.toml").is_file() { run_dir.parent().unwrap_or(run_dir) } else { run_dir };
     let mut diagnostics = Vec::new();
-    for (seed, folder) in results.seeds().into_iter().zip(&folders) {
-        let text = fs_err::read_to_string(folder.join("diagnostics.json"))?;
+    for seed in seeds {
+        let text = fs_err::read_to_string(parent.join(format!("seed-{seed}")).join("diagnostics.json"))?;
         diagnostics.push((seed, serde_json::from_str(&text)?));
     }
-    let seed = results.seeds().first().copied().unwrap_or_default();
-    let run = RunFolder::open(first.parent().unwrap_or(first), seed)?;
+    let run = RunFolder::open(parent, seed)?;
+    let config = fs_err::read_to_string(run.root().join("config.toml"))?;
     let chain = chain::Chain::read(&run, &results)?;
     let map = map::Map::read(&run, &results)?;
     let html = page::render(&Content { results, diagnostics, config, chain, map });

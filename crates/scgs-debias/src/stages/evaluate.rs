@@ -1,7 +1,10 @@
 //! Stages `6-<arm>`: each arm is trained and, at the very end, tested. This is the only stage that sees groups: for the
 //! report of every arm, and for the training of the oracles.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use scgs_data::{Grouped, Index, Sample, Split, atomic};
 use scgs_models::{HeadPolicy, Network};
@@ -237,12 +240,13 @@ fn training_set(
         examples: real.iter().map(|s| Example::plain(s.label)).collect(),
         features: if head_mode { erm::train_features(inputs.folder)?.pooled } else { Vec::new() },
     };
+    // Mistakes and picks are usable training pictures, hence in here.
+    let position: BTreeMap<u64, usize> = real.iter().enumerate().map(|(i, s)| (s.id, i)).collect();
     match arm.method {
         Method::Erm => {}
         Method::Jtt => {
             for error in errors::read(inputs.folder)? {
-                let position = position(&real, error.id);
-                set.examples[position].repeats = inputs.settings.jtt.upweight;
+                set.examples[position[&error.id]].repeats = inputs.settings.jtt.upweight;
             }
         }
         Method::Reweight => {
@@ -258,17 +262,13 @@ fn training_set(
         Pictures::Duplicate => {
             // As many copies as SCGS makes new pictures, of the same sources.
             for pick in super::clusters::picks(inputs.folder)? {
-                set.examples[position(&real, pick.id)].repeats += 1;
+                set.examples[position[&pick.id]].repeats += 1;
             }
         }
         Pictures::Scgs => add_synthetic(inputs, &mut set, synthesis::STAGE)?,
         Pictures::ScgsRandomMask => add_synthetic(inputs, &mut set, synthesis::RANDOM_STAGE)?,
     }
     Ok(set)
-}
-
-fn position(samples: &[&Sample], id: u64) -> usize {
-    samples.iter().position(|s| s.id == id).expect("mistakes are usable training pictures")
 }
 
 fn add_synthetic(inputs: Inputs<'_>, set: &mut TrainingSet, stage: &str) -> Result<(), Error> {
