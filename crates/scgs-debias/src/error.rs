@@ -50,7 +50,7 @@ pub enum Error {
         settings: &'static str,
     },
     /// Occurs when no picked picture of a class has a usable mask.
-    #[error("no picture of class {class} has a usable mask ({skipped} skipped, see {}): change attention.method, attention.layer or the limits mask.min_area and mask.max_area", masks.display())]
+    #[error("no picture of class {class} has a usable mask ({skipped} skipped, see {}): change attention.method, attention.layers or the limits mask.min_area and mask.max_area", masks.display())]
     NoMask {
         /// The class.
         class: String,

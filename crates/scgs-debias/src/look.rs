@@ -9,7 +9,9 @@ use std::{
 };
 
 use burn::tensor::Tensor;
-use scgs_cam::{AttentionMap, CamError, CamMethod, Epsilon, Score, average_with_flip, fuse, layer_attention, score_cam};
+use scgs_cam::{
+    AttentionMap, CamError, CamMethod, Epsilon, Score, average_with_flip, fuse, layer_attention, score_cam,
+};
 use scgs_models::Network;
 use serde::{Deserialize, Serialize};
 

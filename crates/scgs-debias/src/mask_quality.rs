@@ -7,8 +7,6 @@
 //! error set and at as many other training pictures. [`Table::new`] puts the seeds together.
 
 mod causal;
-mod look;
-mod region;
 mod table;
 
 use std::collections::BTreeMap;
@@ -23,14 +21,13 @@ use scgs_data::{Sample, Split, read_rgb, stream};
 use serde::Serialize;
 
 pub use causal::{Causal, causal};
-pub use look::Look;
-pub use region::{Region, Tidy};
 pub use table::{CausalRow, Mean, Table, TableRow};
 
 use crate::{
     Context, Error,
+    look::{self, AttentionTarget, Look},
+    region::{Region, Tidy},
     run_folder::table_error,
-    settings::AttentionTarget,
     stages::{Inputs, errors},
 };
 
@@ -235,7 +232,8 @@ fn maps_of(
     let labels: Vec<usize> = batch.iter().map(|s| s.sample.label).collect();
     let size = (batch[0].picture.width() as usize, batch[0].picture.height() as usize);
     let load = |side: usize| crate::features::Input { size: side, ..inputs.input() }.load(&paths, context);
-    look::maps(network, looks, inputs.settings.backbone.input_size, &labels, size, &load)
+    let found = look::maps(network, looks, inputs.settings.backbone.input_size, &labels, size, &load)?;
+    Ok(found.into_iter().map(|looks| looks.into_iter().map(|f| f.map).collect()).collect())
 }
 
 fn measure_picture(

@@ -6,8 +6,10 @@ use anyhow::Context as _;
 use scgs_data::{Definition, atomic};
 use scgs_debias::{
     Context, Error, Settings,
-    mask_quality::{self, Block, Comparison, Look, Region, Table},
+    look::Look,
+    mask_quality::{self, Block, Comparison, Table},
     pipeline::{self, Plan},
+    region::Region,
 };
 
 use super::{print, print_json};

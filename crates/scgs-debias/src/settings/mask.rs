@@ -2,44 +2,14 @@
 
 use std::path::PathBuf;
 
-use scgs_cam::{CamMethod, Epsilon, MaskRule, Repaint};
+use scgs_cam::{MaskRule, Repaint};
 use serde::{Deserialize, Serialize};
 
 use super::Checks;
-
-/// Which class the attention map explains.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum AttentionTarget {
-    /// The class the classifier answers: what misled it.
-    Predicted,
-    /// The label: where the evidence for the right answer is.
-    True,
-    /// True minus the strongest other class.
-    Difference,
-}
-
-/// `[attention]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AttentionSettings {
-    /// `gradcam`, `gradcam++`, `layercam`, ...
-    pub method: CamMethod,
-    /// A layer of the architecture, or `last`.
-    pub layer: String,
-    /// `predicted`, `true` or `difference`.
-    pub target: AttentionTarget,
-}
-
-impl Default for AttentionSettings {
-    fn default() -> Self {
-        Self {
-            method: CamMethod::GradCamPlusPlus { epsilon: Epsilon::Absolute(1e-6) },
-            layer: "last".into(),
-            target: AttentionTarget::True,
-        }
-    }
-}
+use crate::{
+    look::{INPUT_SIZES, Look},
+    region::{Region, Tidy},
+};
 
 /// `[mask]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,6 +17,8 @@ impl Default for AttentionSettings {
 pub struct MaskSettings {
     /// How an attention map becomes a region.
     pub region: MaskRule,
+    /// Steps after the rule, in order: `largest`, `fill`, `dilateN`, `openN`.
+    pub tidy: Vec<Tidy>,
     /// Which side of the region is repainted.
     pub repaint: Repaint,
     /// Smallest repainted share of a picture that is accepted, 0..1.
@@ -75,6 +47,7 @@ impl Default for MaskSettings {
     fn default() -> Self {
         Self {
             region: MaskRule::default(),
+            tidy: Vec::new(),
             repaint: Repaint::Complement,
             min_area: 0.02,
             max_area: 0.98,
@@ -84,7 +57,20 @@ impl Default for MaskSettings {
     }
 }
 
+impl Look {
+    pub(super) fn check(&self, checks: &mut Checks) {
+        checks.require(!self.layers.is_empty(), "attention.layers", &"empty", "at least one layer, or `last`");
+        let size = self.input_size.unwrap_or(*INPUT_SIZES.start());
+        checks.require(INPUT_SIZES.contains(&size), "attention.input_size", &size, "32 to 512");
+    }
+}
+
 impl MaskSettings {
+    /// The rule with its steps.
+    pub fn region(&self) -> Region {
+        Region { rule: self.region, tidy: self.tidy.clone() }
+    }
+
     pub(super) fn check(&self, checks: &mut Checks) {
         checks.require(
             (0.0..1.0).contains(&self.min_area),

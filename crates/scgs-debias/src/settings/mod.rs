@@ -18,11 +18,11 @@ use sha2::{Digest, Sha256};
 
 pub use identify::{Auto, ClusterCount, ClusterSettings, IdentifyRule, IdentifySettings};
 pub use input::{BackboneSettings, DataSettings};
-pub use mask::{AttentionSettings, AttentionTarget, ControlShape, MaskSettings};
+pub use mask::{ControlShape, MaskSettings};
 pub use synthesis::SynthesisSettings;
 pub use train::{JttSettings, TrainMode, TrainSettings};
 
-use crate::Error;
+use crate::{Error, look::Look};
 use layers::{config_error, layer, parse_set};
 
 /// All settings that can change a result, except the seed and the list of arms.
@@ -42,7 +42,7 @@ pub struct Settings {
     /// How the mistakes are grouped.
     pub cluster: ClusterSettings,
     /// Where the classifier looks.
-    pub attention: AttentionSettings,
+    pub attention: Look,
     /// Which part of a picture is repainted.
     pub mask: MaskSettings,
     /// What is painted, and how often.
@@ -135,6 +135,7 @@ impl Settings {
         self.train.check(&mut checks);
         self.identify.check(&mut checks);
         self.cluster.check(&mut checks);
+        self.attention.check(&mut checks);
         self.mask.check(&mut checks);
         self.synthesis.check(&mut checks);
         self.jtt.check(&mut checks);

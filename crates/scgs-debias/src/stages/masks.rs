@@ -2,15 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-use burn::tensor::Tensor;
 use image::{GrayImage, Luma, RgbImage};
-use scgs_cam::{
-    AreaLimits, AttentionMap, CamMethod, Mask, Score, attention, object_region, random_blob, random_box, score_cam,
-    to_repaint,
-};
+use scgs_cam::{AreaLimits, AttentionMap, Mask, random_blob, random_box, to_repaint};
 use scgs_data::{Sample, Split, atomic, read_rgb, stream};
 use scgs_models::Network;
 use serde::{Deserialize, Serialize};
@@ -20,17 +16,17 @@ use super::{
     clusters::{self, Member},
 };
 use crate::{
-    Context, Error, RunFolder, run_folder,
-    settings::{AttentionTarget, ControlShape},
+    Context, Error, RunFolder,
+    features::Input,
+    look::{self, Found},
+    run_folder,
+    settings::ControlShape,
 };
 
 /// Folder name of the attention masks.
 pub const STAGE: &str = "4-masks";
 /// Folder name of the control: random masks of the same areas.
 pub const RANDOM_STAGE: &str = "4-masks-random-mask";
-
-/// Masked pictures per forward pass of Score-CAM; bounds memory.
-const SCORE_CAM_BATCH: usize = 16;
 
 /// A row of `masks.csv`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,15 +50,13 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), Error> {
     let members = clusters::members(inputs.folder)?;
     inputs.folder.stage(context, STAGE, members.len(), |folder| {
         let network = inputs.erm_network(context)?;
-        let layer = layer_name(inputs, &network);
         let mut rows = Vec::new();
         for (i, (member, sample)) in with_samples(inputs, &members).into_iter().enumerate() {
             let path = inputs.index.absolute(sample);
             let picture = read_rgb(&path).map_err(|e| Error::BadPictures { bad: vec![e.to_string()], allowed: 0 })?;
             // A copy beside the mask, so that a report needs nothing but the run's folder.
             atomic::save_png(folder.join(format!("{}-picture.png", member.id)), &picture.clone().into())?;
-            let x = inputs.input().load(&[path], context)?;
-            let (target, map) = look(inputs, &network, &layer, x, &picture, member.label)?;
+            let Found { target, map } = look(inputs, context, &network, path, &picture, member.label)?;
             if let Some(map) = &map {
                 atomic::save_png(folder.join(format!("{}-attention.png", member.id)), &grey(map).into())?;
             }
@@ -148,58 +142,27 @@ pub fn load(folder: &RunFolder, stage: &str, id: u64) -> Result<GrayImage, Error
     Ok(image::load_from_memory(&bytes).map_err(|e| run_folder::table_error(&path, &e))?.to_luma8())
 }
 
-fn layer_name(inputs: Inputs<'_>, network: &Network) -> String {
-    match inputs.settings.attention.layer.as_str() {
-        "last" => network.layers().pop().expect("a network has layers"),
-        name => name.to_owned(),
-    }
-}
-
-/// The attention of the classifier on one picture, at the picture's own size, and the class it is about.
+/// The attention of the classifier on one picture, at the picture's own size.
 fn look(
     inputs: Inputs<'_>,
+    context: &Context<'_>,
     network: &Network,
-    layer: &str,
-    x: Tensor<4>,
+    path: PathBuf,
     picture: &RgbImage,
     label: usize,
-) -> Result<(usize, Option<AttentionMap>), Error> {
-    let activation = network.until(layer, x.clone()).map_err(|e| unknown_layer(&e))?;
-    let logits = network.after(layer, activation.clone()).map_err(|e| unknown_layer(&e))?;
-    let logits = logits.into_data().convert::<f32>().try_into_vec::<f32>().expect("converted to f32");
-    let best = |skip: Option<usize>| {
-        (0..logits.len()).filter(|&c| Some(c) != skip).max_by(|&a, &b| logits[a].total_cmp(&logits[b]))
-    };
-    let (target, score) = match inputs.settings.attention.target {
-        AttentionTarget::True => (label, Score::Class(label)),
-        AttentionTarget::Predicted => {
-            let class = best(None).expect("at least two classes");
-            (class, Score::Class(class))
-        }
-        AttentionTarget::Difference => {
-            let minus = best(Some(label)).expect("at least two classes");
-            (label, Score::Difference { of: label, minus })
-        }
-    };
+) -> Result<Found, Error> {
+    let paths = [path];
+    let load = |side: usize| Input { size: side, ..inputs.input() }.load(&paths, context);
     let size = (picture.width() as usize, picture.height() as usize);
-    let method = &inputs.settings.attention.method;
-    let mut maps = if *method == CamMethod::ScoreCam {
-        score_cam(activation, x, &|pictures| network.forward(pictures), &[score], size, SCORE_CAM_BATCH)?
-    } else {
-        let tail = |a: Tensor<4>| network.after(layer, a).expect("the layer is known by now");
-        attention(method, activation, &tail, &[score], size)?
-    };
-    Ok((target, maps.pop().flatten()))
-}
-
-fn unknown_layer(error: &dyn std::fmt::Display) -> Error {
-    Error::Config { origin: "attention.layer".into(), message: error.to_string() }
+    let looks = std::slice::from_ref(&inputs.settings.attention);
+    let mut found = look::maps(network, looks, inputs.settings.backbone.input_size, &[label], size, &load)?;
+    Ok(found.pop().and_then(|mut looks| looks.pop()).expect("one picture, one look"))
 }
 
 /// The mask, or why there is none.
 fn region_to_repaint(inputs: Inputs<'_>, map: &AttentionMap, picture: &RgbImage) -> Result<Mask, String> {
     let settings = &inputs.settings.mask;
-    let region = object_region(map, Some(picture), &settings.region).map_err(|e| e.to_string())?;
+    let region = settings.region().of(map, picture).map_err(|e| e.to_string())?;
     Ok(to_repaint(&region, settings.repaint))
 }
 
