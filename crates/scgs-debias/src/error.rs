@@ -49,6 +49,14 @@ pub enum Error {
         /// The settings that change the outcome.
         settings: &'static str,
     },
+    /// Occurs when there is no picture that could become one of a class.
+    #[error(
+        "no training picture can become one of class {class}: for `mask.repaint = swap` the classifier must get pictures of another class right"
+    )]
+    NoSource {
+        /// The class.
+        class: String,
+    },
     /// Occurs when no picked picture of a class has a usable mask.
     #[error("no picture of class {class} has a usable mask ({skipped} skipped, see {}): change attention.method, attention.layers or the limits mask.min_area and mask.max_area", masks.display())]
     NoMask {

@@ -31,6 +31,7 @@ pub mod logistic;
 pub mod look;
 pub mod mask_quality;
 pub mod minibatch;
+mod object_masks;
 pub mod pipeline;
 pub mod region;
 pub mod results;

@@ -26,8 +26,8 @@ pub use table::{CausalRow, Mean, Table, TableRow};
 use crate::{
     Context, Error,
     look::{self, AttentionTarget, Look},
+    object_masks,
     region::{Region, Tidy},
-    run_folder::table_error,
     stages::{Inputs, errors},
 };
 
@@ -320,18 +320,6 @@ fn subjects(inputs: Inputs<'_>) -> Result<Vec<Subject>, Error> {
 fn subject(inputs: Inputs<'_>, sample: &Sample, set: Set) -> Result<Subject, Error> {
     let picture = read_rgb(inputs.index.absolute(sample))
         .map_err(|e| Error::BadPictures { bad: vec![e.to_string()], allowed: 0 })?;
-    let path = inputs.index.root.join("masks").join(format!("{}.png", sample.id));
-    if !path.is_file() {
-        return Err(Error::Config {
-            origin: STAGE.into(),
-            message: format!(
-                "{} does not exist: mask quality is measured against true object masks, which only composed data sets have; use habitat",
-                path.display()
-            ),
-        });
-    }
-    let grey = image::load_from_memory(&fs_err::read(&path)?).map_err(|e| table_error(&path, &e))?.to_luma8();
-    let (width, height) = (grey.width() as usize, grey.height() as usize);
-    let object = Mask::new(width, height, grey.pixels().map(|p| p[0] > 127).collect())?;
+    let object = object_masks::read(inputs.index, sample.id)?;
     Ok(Subject { sample: sample.clone(), set, picture, object })
 }

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 pub use identify::{Auto, ClusterCount, ClusterSettings, IdentifyRule, IdentifySettings};
 pub use input::{BackboneSettings, DataSettings};
 pub use mask::{ControlShape, MaskSettings};
-pub use synthesis::SynthesisSettings;
+pub use synthesis::{InpainterKind, SynthesisSettings};
 pub use train::{JttSettings, TrainMode, TrainSettings};
 
 use crate::{Error, look::Look};

@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     Inputs,
     erm::{self, Prediction},
-    errors, retrain, synthesis,
+    errors, retrain,
+    sources::Added,
+    synthesis,
 };
 use crate::{
     Context, Error, GroupReport, RunFolder,
@@ -265,8 +267,12 @@ fn training_set(
                 set.examples[position[&pick.id]].repeats += 1;
             }
         }
-        Pictures::Scgs => add_synthetic(inputs, &mut set, synthesis::STAGE)?,
-        Pictures::ScgsRandomMask => add_synthetic(inputs, &mut set, synthesis::RANDOM_STAGE)?,
+        Pictures::Scgs(variant) => {
+            for pick in super::clusters::repeats(inputs, Added::per_class(inputs)?.repeated)? {
+                set.examples[position[&pick.id]].repeats += 1;
+            }
+            add_synthetic(inputs, &mut set, &synthesis::stage_name(variant))?;
+        }
     }
     Ok(set)
 }
