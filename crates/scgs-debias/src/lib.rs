@@ -29,12 +29,16 @@ pub mod features;
 mod groups;
 pub mod logistic;
 pub mod mask_quality;
+pub mod measures;
+pub mod methods;
 pub mod minibatch;
 pub mod pipeline;
 pub mod results;
 mod run_folder;
+pub mod selection;
 pub mod settings;
 pub mod stages;
+pub mod trainers;
 pub mod training;
 
 pub use context::{Context, Event};

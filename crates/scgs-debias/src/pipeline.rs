@@ -10,7 +10,8 @@ use crate::{
     Context, Error, Event, Results, RunFolder, Settings,
     arms::{Arm, Pictures},
     diagnostics, results, run_folder,
-    stages::{Inputs, clusters, erm, errors, evaluate, masks, pictures, synthesis},
+    selection::Criterion,
+    stages::{Inputs, clusters, erm, errors, evaluate, masks, pictures, synthesis, training_set},
 };
 
 /// Raised when the same settings give other results than before, so that old runs are not mixed with new ones.
@@ -178,6 +179,8 @@ pub fn until_clusters(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), E
 pub fn run(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Outcome, Error> {
     let opened = open(plan, seed, context)?;
     let inputs = opened.inputs(plan);
+    let by_group = plan.settings.train.selection == Criterion::WorstGroup;
+    training_set::check_groups(&plan.arms, by_group, &opened.grouped)?;
     stages(inputs, context, &plan.arms)?;
     evaluate::prepare(inputs, context)?;
     for &arm in &plan.arms {
@@ -266,13 +269,14 @@ fn data(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<(Grouped, Optio
 
 fn write_results(plan: &Plan, parent: &Path, folder: &RunFolder, grouped: &Grouped) -> Result<(), Error> {
     let train_counts = diagnostics::train_counts(grouped);
-    let finished: Vec<Arm> = Arm::ALL.into_iter().filter(|&arm| folder.is_done(&evaluate::stage_name(arm))).collect();
+    let finished = results::finished_arms(folder)?;
     let mut results = Results {
         schema: results::SCHEMA,
         dataset: plan.definition.name.clone(),
         classes: grouped.index().classes.clone(),
         attributes: grouped.attribute_names().to_vec(),
-        rows: Results::rows_of_seed(folder, &finished, &train_counts)?,
+        rows: Results::rows_of_seed(folder, &finished, &train_counts, plan.settings.train.selection)?,
+        comparisons: Vec::new(),
     };
     results.write(&folder.root().join("results.json"))?;
     results.rows.clear();
@@ -282,6 +286,7 @@ fn write_results(plan: &Plan, parent: &Path, folder: &RunFolder, grouped: &Group
             results.rows.extend(Results::read(&path)?.rows);
         }
     }
+    results.comparisons = results.compare();
     results.write(&parent.join("results.json"))
 }
 

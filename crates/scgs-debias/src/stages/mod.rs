@@ -8,6 +8,7 @@ pub mod masks;
 pub mod pictures;
 pub mod retrain;
 pub mod synthesis;
+pub mod training_set;
 
 use std::path::{Path, PathBuf};
 
