@@ -97,13 +97,29 @@ pub enum Error {
         /// The split.
         split: String,
     },
-    /// Occurs when an arm's name is unknown.
-    #[error("unknown method `{name}`; known are {known}")]
-    UnknownArm {
-        /// The name as given.
-        name: String,
+    /// Occurs when arms of `--methods` cannot be used; all of them are listed.
+    #[error("{}\nknown are {known}", .problems.join("\n"))]
+    UnknownArms {
+        /// One sentence per name.
+        problems: Vec<String>,
         /// All names.
         known: String,
+    },
+    /// Occurs when a method finds no batch to learn from.
+    #[error(
+        "{stage}: no batch can be made: no example has both a positive and a negative partner; regularise the first classifier more (lower train.c) so that it makes mistakes in every class"
+    )]
+    NoBatch {
+        /// The stage.
+        stage: String,
+    },
+    /// Occurs when `train.freeze` names a layer that does not exist.
+    #[error("train.freeze: the network has no layer {}; its layers are {}", .unknown.join(", "), .known.join(", "))]
+    UnknownFrozen {
+        /// The names that fit nothing.
+        unknown: Vec<String>,
+        /// The layers that exist.
+        known: Vec<String>,
     },
     /// Occurs when an arm cannot be run on a data set.
     #[error("method `{arm}` is not possible here: {why}")]

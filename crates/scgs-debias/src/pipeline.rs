@@ -13,11 +13,12 @@ use crate::{
     Context, Error, Event, Results, RunFolder, Settings,
     arms::{Arm, Pictures},
     diagnostics, results, run_folder,
+    selection::Criterion,
     settings::InpainterKind,
     stages::{
         Inputs, clusters, erm, errors, evaluate, masks, objects, pictures,
         sources::{self, Variant},
-        synthesis,
+        synthesis, training_set,
     },
 };
 
@@ -186,6 +187,8 @@ pub fn until_clusters(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), E
 pub fn run(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Outcome, Error> {
     let opened = open(plan, seed, context)?;
     let inputs = opened.inputs(plan);
+    let by_group = plan.settings.train.selection == Criterion::WorstGroup;
+    training_set::check_groups(&plan.arms, by_group, &opened.grouped)?;
     stages(inputs, context, &plan.arms)?;
     evaluate::prepare(inputs, context)?;
     for &arm in &plan.arms {
@@ -297,13 +300,14 @@ fn data(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<(Grouped, Optio
 
 fn write_results(plan: &Plan, parent: &Path, folder: &RunFolder, grouped: &Grouped) -> Result<(), Error> {
     let train_counts = diagnostics::train_counts(grouped);
-    let finished: Vec<Arm> = Arm::ALL.into_iter().filter(|&arm| folder.is_done(&evaluate::stage_name(arm))).collect();
+    let finished = results::finished_arms(folder)?;
     let mut results = Results {
         schema: results::SCHEMA,
         dataset: plan.definition.name.clone(),
         classes: grouped.index().classes.clone(),
         attributes: grouped.attribute_names().to_vec(),
-        rows: Results::rows_of_seed(folder, &finished, &train_counts)?,
+        rows: Results::rows_of_seed(folder, &finished, &train_counts, plan.settings.train.selection)?,
+        comparisons: Vec::new(),
     };
     results.write(&folder.root().join("results.json"))?;
     results.rows.clear();
@@ -313,6 +317,7 @@ fn write_results(plan: &Plan, parent: &Path, folder: &RunFolder, grouped: &Group
             results.rows.extend(Results::read(&path)?.rows);
         }
     }
+    results.comparisons = results.compare();
     results.write(&parent.join("results.json"))
 }
 

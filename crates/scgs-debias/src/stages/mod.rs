@@ -10,6 +10,7 @@ pub mod pictures;
 pub mod retrain;
 pub mod sources;
 pub mod synthesis;
+pub mod training_set;
 
 use std::path::{Path, PathBuf};
 

@@ -20,7 +20,7 @@ use super::{
 use crate::{Context, Error, RunFolder, run_folder};
 
 /// The method, or one of its controls: which pictures are repainted, and through which masks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Variant {
     /// The method.
     Scgs,
