@@ -21,7 +21,10 @@
 mod architecture;
 mod conv_norm;
 mod efficientnet_lite;
+#[cfg(feature = "flex")]
+mod fast_conv;
 mod initial;
+mod layers;
 mod names;
 mod network;
 #[cfg(test)]
@@ -34,6 +37,7 @@ mod weights;
 
 pub use architecture::{Architecture, UnknownArchitecture};
 pub use efficientnet_lite::EfficientNetLite0;
+pub use layers::{conv2d, forward_conv};
 pub use network::{Network, UnknownLayer, pooled};
 pub use published::PublishedWeights;
 pub use resnet::ResNet;
