@@ -1,7 +1,7 @@
 //! Habitat: birds and mammals on water and land, composed from real photos with a known, adjustable correlation.
 //!
 //! Cut-outs and backgrounds of a pack are split by source photo into train, val and test, so that nothing of one photo
-//! is on both sides. Birds (label 1) stand mostly on water (place 1) and mammals (label 0) on land (place 0), as in
+//! is on both sides; a fixed [`core()`] of the photos is in train for every seed. Birds (label 1) stand mostly on water (place 1) and mammals (label 0) on land (place 0), as in
 //! Waterbirds. Each training cut-out has one home: "aliens" occur only on the other class's background and all others
 //! only on their own, because a bird photo occurs once in Waterbirds too, and because a classifier that has seen each
 //! cut-out on both backgrounds makes next to no mistakes to learn from. Val and test have four groups of equal size.
@@ -22,6 +22,8 @@
 
 use std::path::Path;
 
+use image::{GrayImage, RgbImage, RgbaImage};
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::DataError;
@@ -129,6 +131,38 @@ pub fn compose_balanced_train(
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<(), DataError> {
     run(pack, out, config, seed, Kind::BalancedTrain, progress)
+}
+
+/// The source pictures that are in the training split for every seed.
+#[derive(Debug)]
+pub struct Core {
+    /// Photos without the animals, of both places.
+    pub backgrounds: Vec<RgbImage>,
+    /// Cut-outs of the animals by label: mammals, birds.
+    pub cutouts: [Vec<RgbaImage>; 2],
+}
+
+/// Reads the core of a pack: two fifths of its photos, the same for every seed. What a generator learns from them alone
+/// has seen no validation or test picture of any run.
+///
+/// # Errors
+/// [`DataError::Pack`] and [`DataError::Picture`] for a damaged pack.
+pub fn core(pack: &Path) -> Result<Core, DataError> {
+    let pack = Pack::read(pack)?;
+    let pictures = pack.load()?;
+    let [mammals, birds, land, water] = split::core(&pack);
+    let cutouts = |items: &[usize]| items.iter().map(|&i| pictures[i].to_rgba8()).collect();
+    Ok(Core {
+        backgrounds: land.iter().chain(&water).map(|&i| pictures[i].to_rgb8()).collect(),
+        cutouts: [cutouts(&mammals), cutouts(&birds)],
+    })
+}
+
+/// Draws a crop of a background and puts a cut-out on it, as every picture of Habitat is made: the picture, and its
+/// object in 255 with a grey soft edge. `size` is the side in pixels.
+pub fn composite(background: &RgbImage, cutout: &RgbaImage, size: u32, rng: &mut ChaCha8Rng) -> (RgbImage, GrayImage) {
+    let composed = picture::compose(background, cutout, size, rng);
+    (composed.picture, composed.mask)
 }
 
 fn run(

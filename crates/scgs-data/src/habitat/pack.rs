@@ -1,6 +1,9 @@
 //! The pack of source pictures: `MANIFEST.tsv` and the files it lists.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use image::DynamicImage;
 use rayon::prelude::*;
@@ -104,6 +107,20 @@ impl Pack {
         }
         let hash = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Self { root: root.to_owned(), items, hash })
+    }
+
+    /// The items of a role.
+    pub(super) fn of(&self, role: Role) -> impl Iterator<Item = &Item> {
+        self.items.iter().filter(move |item| item.role == role)
+    }
+
+    /// Positions of the items that share a source photo, in a fixed order.
+    pub(super) fn families(&self) -> BTreeMap<&(String, String), Vec<usize>> {
+        let mut families: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+        for (position, item) in self.items.iter().enumerate() {
+            families.entry(&item.source).or_default().push(position);
+        }
+        families
     }
 
     /// All pictures, upright, in the order of the items.

@@ -1,6 +1,6 @@
 //! Which source pictures belong to train, val and test.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use rand::{RngExt, seq::SliceRandom};
 
@@ -10,6 +10,9 @@ use super::pack::{Pack, Role};
 
 /// Percent of the pictures of each role in train and val; the rest is test.
 const PERCENT: [usize; 2] = [60, 12];
+/// Percent of the pictures of each role that are in train for every seed: a generator that has seen no others has seen
+/// no test picture, whatever the seed of a run.
+const CORE_PERCENT: usize = 40;
 
 /// Positions of pack items per split and role, in random order.
 #[derive(Debug)]
@@ -23,21 +26,43 @@ impl Sources {
     }
 }
 
-/// Deals the items of each role to the splits; items of one source photo go together, whatever their roles.
+/// The items that are in train for every seed, by role and in a random order that no seed changes; whole source photos.
+pub(super) fn core(pack: &Pack) -> [Vec<usize>; 4] {
+    let mut room = Role::ALL.map(|role| pack.of(role).count() * CORE_PERCENT / 100);
+    let mut families: Vec<Vec<usize>> = pack.families().into_values().collect();
+    families.shuffle(&mut stream(0, "habitat/core", 0));
+    let mut items: [Vec<usize>; 4] = Default::default();
+    for family in families {
+        let positions = family.iter().map(|&member| pack.items[member].role.position());
+        if (0..4).all(|role| positions.clone().filter(|&p| p == role).count() <= room[role]) {
+            for (&member, role) in family.iter().zip(positions) {
+                room[role] -= 1;
+                items[role].push(member);
+            }
+        }
+    }
+    items
+}
+
+/// Deals the items of each role to the splits; items of one source photo go together, whatever their roles. The core
+/// comes first, and goes to train.
 pub(super) fn split(pack: &Pack, seed: u64) -> Result<Sources, DataError> {
     let mut room = capacities(pack)?;
-    let mut families: BTreeMap<&(String, String), Vec<usize>> = BTreeMap::new();
-    for (position, item) in pack.items.iter().enumerate() {
-        families.entry(&item.source).or_default().push(position);
+    let mut items: [[Vec<usize>; 4]; 3] = Default::default();
+    let train = usize::from(Split::Train.code());
+    items[train] = core(pack);
+    for (room, core) in room[train].iter_mut().zip(&items[train]) {
+        *room -= core.len();
     }
-    let (mut single, mut shared): (Vec<_>, Vec<_>) = families.into_values().partition(|family| family.len() == 1);
+    let placed: BTreeSet<usize> = items[train].iter().flatten().copied().collect();
+    let families = pack.families().into_values().filter(|family| !placed.contains(&family[0]));
+    let (mut single, mut shared): (Vec<_>, Vec<_>) = families.partition(|family| family.len() == 1);
     let mut rng = stream(seed, "habitat/split", 0);
     single.shuffle(&mut rng);
     shared.shuffle(&mut rng);
     // Large families first, while there is room; the sort is stable, so the random order within a size stays.
     shared.sort_by_key(|family| std::cmp::Reverse(family.len()));
 
-    let mut items: [[Vec<usize>; 4]; 3] = Default::default();
     for family in shared.into_iter().chain(single) {
         let mut need = [0; 4];
         for &member in &family {
@@ -76,7 +101,7 @@ pub(super) fn split(pack: &Pack, seed: u64) -> Result<Sources, DataError> {
 fn capacities(pack: &Pack) -> Result<[[usize; 4]; 3], DataError> {
     let mut room = [[0; 4]; 3];
     for role in Role::ALL {
-        let n = pack.items.iter().filter(|item| item.role == role).count();
+        let n = pack.of(role).count();
         let train = n * PERCENT[0] / 100;
         let val = (n * PERCENT[1] + 50) / 100;
         let parts = [train, val, n.saturating_sub(train + val)];

@@ -96,6 +96,22 @@ fn no_photo_is_in_two_splits() {
 }
 
 #[test]
+fn the_core_is_in_train_for_every_seed() {
+    let pack = pack();
+    let core = split::core(&pack);
+    assert_eq!(core.each_ref().map(Vec::len), [30, 18, 34, 17], "two fifths of 75, 46, 87 and 43");
+    for seed in 0..20 {
+        let sources = split::split(&pack, seed).unwrap();
+        for role in Role::ALL {
+            let train: BTreeSet<usize> = sources.of(Split::Train, role).iter().copied().collect();
+            assert!(core[role.position()].iter().all(|item| train.contains(item)), "seed {seed}, {role:?}");
+        }
+    }
+    let read = super::core(&datasets().join("habitat")).unwrap();
+    assert_eq!((read.backgrounds.len(), read.cutouts.each_ref().map(Vec::len)), (51, [30, 18]));
+}
+
+#[test]
 fn seeds_change_the_split() {
     let birds = |seed| split::split(&pack(), seed).unwrap().of(Split::Train, Role::Foreground(1)).to_vec();
     assert_ne!(birds(1).into_iter().collect::<BTreeSet<_>>(), birds(2).into_iter().collect());
