@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Compose(ComposeArgs),
     /// Measure how well attention masks find the object, against true object masks (evaluation only)
     MaskQuality(crate::args_masks::MaskQualityArgs),
+    /// Train the small diffusion model that repaints pictures
+    TrainInpainter(crate::args_inpainter::TrainInpainterArgs),
     /// Logits of the pictures in a folder
     Predict(PredictArgs),
     /// Where a classifier looks in the pictures of a folder
@@ -194,6 +196,7 @@ impl Cli {
             Command::Report(a) => a.common.quiet,
             Command::Compose(a) => a.common.quiet,
             Command::MaskQuality(a) => a.common.quiet,
+            Command::TrainInpainter(a) => a.common.quiet,
             Command::Predict(a) => a.common.quiet,
             Command::Cam(a) => a.common.quiet,
             Command::Cluster(a) => a.common.quiet,

@@ -101,7 +101,7 @@ mod tests {
     }
 
     fn paint(fill: &BackgroundCrop, picture: &RgbImage, mask: &GrayImage, seed: u64) -> Result<RgbImage, InpaintError> {
-        let request = Request { picture, mask, prompt: "" };
+        let request = Request { picture, mask, prompt: "", class: None };
         fill.inpaint(&request, &mut ChaCha8Rng::seed_from_u64(seed))
     }
 

@@ -12,7 +12,7 @@
 //!
 //! let fill = BackgroundCrop::new(vec![sea], 0.0)?;
 //! let mut rng = ChaCha8Rng::seed_from_u64(1);
-//! let painted = fill.inpaint(&Request { picture: &picture, mask: &mask, prompt: "" }, &mut rng)?;
+//! let painted = fill.inpaint(&Request { picture: &picture, mask: &mask, prompt: "", class: None }, &mut rng)?;
 //! assert_eq!(painted.get_pixel(0, 0), &Rgb([200, 30, 30]));
 //! assert_eq!(painted.get_pixel(16, 16), &Rgb([20, 60, 180]));
 //! # Ok::<(), scgs_diffusion::InpaintError>(())
@@ -23,6 +23,8 @@
 
 mod background_crop;
 mod inpainter;
+mod seam;
+pub mod small;
 
 pub use background_crop::BackgroundCrop;
 pub use inpainter::{InpaintError, Inpainter, Request};

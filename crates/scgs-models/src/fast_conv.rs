@@ -25,6 +25,7 @@ use burn::{
 mod kernel;
 mod tiles;
 
+pub(crate) use kernel::tensor;
 use tiles::Geometry;
 
 /// The fast convolution, if it covers this one. `bias` is `[O]`.

@@ -183,7 +183,7 @@ fn paint(
     // One stream per (source, repeat); the control shares it, so that only the mask differs.
     debug_assert!(stage == STAGE || stage == RANDOM_STAGE);
     let mut rng = stream(inputs.folder.seed, &format!("{STAGE}/{}", row.source_id), row.repeat as u64);
-    let request = Request { picture: &picture, mask: &mask, prompt: &row.prompt };
+    let request = Request { picture: &picture, mask: &mask, prompt: &row.prompt, class: None };
     let painted =
         inpainter.inpaint(&request, &mut rng).map_err(|source| Error::Inpaint { id: row.source_id, source })?;
     Ok(atomic::save_png(&path, &painted.into())?)

@@ -108,7 +108,8 @@ fn with_buffer<R>(which: usize, length: usize, use_it: impl FnOnce(&mut [f32]) -
     result
 }
 
-fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
+/// A tensor of its own of these values.
+pub(crate) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, Shape::from(shape)))
 }
 
