@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Compose(ComposeArgs),
     /// Measure how well attention masks find the object, against true object masks (evaluation only)
     MaskQuality(crate::args_masks::MaskQualityArgs),
+    /// Measure what inpainters paint against real pictures (evaluation only)
+    InpaintQuality(crate::args_inpainter::InpaintQualityArgs),
     /// Train the small diffusion model that repaints pictures
     TrainInpainter(crate::args_inpainter::TrainInpainterArgs),
     /// Logits of the pictures in a folder
@@ -196,6 +198,7 @@ impl Cli {
             Command::Report(a) => a.common.quiet,
             Command::Compose(a) => a.common.quiet,
             Command::MaskQuality(a) => a.common.quiet,
+            Command::InpaintQuality(a) => a.common.quiet,
             Command::TrainInpainter(a) => a.common.quiet,
             Command::Predict(a) => a.common.quiet,
             Command::Cam(a) => a.common.quiet,

@@ -45,3 +45,38 @@ pub(crate) struct TrainInpainterArgs {
     #[command(flatten)]
     pub common: Common,
 }
+
+/// `scgs inpaint-quality`
+#[derive(Debug, Args)]
+pub(crate) struct InpaintQualityArgs {
+    /// The data set; only the composed one has objects cut out
+    #[arg(long, value_name = "NAME", value_parser = ["habitat"], default_value = "habitat")]
+    pub dataset: String,
+    /// Folder of data set definitions, the picture pack and weights
+    #[arg(long, value_name = "DIR", default_value = "datasets", env = "SCGS_DATASETS")]
+    pub datasets: PathBuf,
+    /// Weights of `scgs train-inpainter`
+    #[arg(long, value_name = "FILE.safetensors", default_value = "datasets/weights/inpainter-habitat.safetensors")]
+    pub weights: PathBuf,
+    /// Scenes per row of the table
+    #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(66..=100_000))]
+    pub pictures: usize,
+    /// Steps of the small diffusion model
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub steps: usize,
+    /// How far its prediction for a class is pushed away from that for no object; 1 not at all
+    #[arg(long, default_value_t = 2.0)]
+    pub guidance: f32,
+    /// Decides the scenes and every draw of the painters
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Table to write; .json and .png (examples) go beside it
+    #[arg(long, value_name = "FILE.md", default_value = "docs/experiments/inpainter.md")]
+    pub out: PathBuf,
+    /// Where computations happen.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Options of every command.
+    #[command(flatten)]
+    pub common: Common,
+}

@@ -39,7 +39,7 @@ impl Request<'_> {
 }
 
 /// Repaints the white part of a mask. The result has the picture's size and equals it where the mask is black and
-/// further from the border than the inpainter's feathering.
+/// further from the border than the inpainter's feathering; [`crate::CopyPaste`] reaches further and says how far.
 pub trait Inpainter: Sync {
     /// A short name for tables and provenance columns, such as `background-crop`.
     fn name(&self) -> &'static str;
@@ -82,6 +82,12 @@ pub enum InpaintError {
     /// Occurs when the feathering radius is negative or not a number.
     #[error("feather is {0} px, expected a number from 0 to 32")]
     Feather(f32),
+    /// Occurs when a class has no objects to paste.
+    #[error("class {0} has no objects to paste: cut some out of its pictures")]
+    NoObjects(usize),
+    /// Occurs when the scale of pasted objects is impossible.
+    #[error("scale is {0} to {1}, expected 0.1 to 10, the smaller one first")]
+    Scale(f32, f32),
     /// Occurs when an object of a class is asked for that the inpainter has not learned.
     #[error("asked to paint an object of class {class}, but this inpainter knows the classes 0 to {}", known - 1)]
     UnknownClass {

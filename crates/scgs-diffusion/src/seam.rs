@@ -18,6 +18,16 @@ pub(crate) fn inside(mask: &GrayImage, feather: f32) -> Vec<f32> {
     euclidean_squared_distance_transform(&kept).pixels().map(|p| share(p[0])).collect()
 }
 
+/// Left, top, width and height of the white part of a mask, if there is one.
+pub(crate) fn bounds(mask: &GrayImage) -> Option<(u32, u32, u32, u32)> {
+    let mut found: Option<[u32; 4]> = None;
+    for (x, y, _) in mask.enumerate_pixels().filter(|(_, _, p)| p[0] == 255) {
+        let [left, top, right, bottom] = found.unwrap_or([x, y, x, y]);
+        found = Some([left.min(x), top.min(y), right.max(x), bottom.max(y)]);
+    }
+    found.map(|[left, top, right, bottom]| (left, top, right - left + 1, bottom - top + 1))
+}
+
 /// `old` where `share` is 0, `new` where it is 1; between them in between, rounded.
 pub(crate) fn blend(old: u8, new: u8, share: f32) -> u8 {
     // The conversion saturates; the half rounds. With share 0 the sum is `old` exactly.

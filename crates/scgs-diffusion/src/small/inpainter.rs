@@ -149,20 +149,14 @@ impl Inpainter for SmallDiffusion {
 /// Left, top, width and height of the part of the picture that the network sees.
 fn window(mask: &GrayImage) -> (u32, u32, u32, u32) {
     let (width, height) = mask.dimensions();
-    let on = || mask.enumerate_pixels().filter(|(_, _, p)| p[0] == 255);
-    let range = |values: &mut dyn Iterator<Item = u32>| {
-        values.fold((u32::MAX, 0), |(low, high), value| (low.min(value), high.max(value)))
-    };
-    let (left, right) = range(&mut on().map(|p| p.0));
-    let (top, bottom) = range(&mut on().map(|p| p.1));
-    let longest = (right - left).max(bottom - top) + 1;
+    let (left, top, across, down) = seam::bounds(mask).unwrap_or((0, 0, width, height));
     // Never smaller than the network's own size, so that nothing is enlarged for it.
-    let side = ((longest as f32 * WINDOW).ceil() as u32).max(SIDE as u32);
-    let place = |low: u32, high: u32, length: u32| {
+    let side = ((across.max(down) as f32 * WINDOW).ceil() as u32).max(SIDE as u32);
+    let place = |start: u32, extent: u32, length: u32| {
         let size = side.min(length);
-        (((low + high + 1) / 2).saturating_sub(size / 2).min(length - size), size)
+        ((start + extent / 2).saturating_sub(size / 2).min(length - size), size)
     };
-    let ((x, w), (y, h)) = (place(left, right, width), place(top, bottom, height));
+    let ((x, w), (y, h)) = (place(left, across, width), place(top, down, height));
     (x, y, w, h)
 }
 
