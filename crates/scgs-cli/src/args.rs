@@ -102,8 +102,8 @@ pub(crate) struct RunArgs {
     /// Which data, and with which settings.
     #[command(flatten)]
     pub data: DataArgs,
-    /// Rows of the table: `all`, or a comma-separated list such as erm,duplicate,scgs
-    #[arg(long, default_value = "all")]
+    /// Rows of the table: `core`, `all`, or a comma-separated list such as erm,duplicate,scgs+jtt
+    #[arg(long, default_value = "core")]
     pub methods: String,
     /// How many seeds to run: --seed, --seed + 1, ...
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]

@@ -7,8 +7,6 @@
 //! error set and at as many other training pictures. [`Table::new`] puts the seeds together.
 
 mod causal;
-mod look;
-mod region;
 mod table;
 
 use std::collections::BTreeMap;
@@ -23,14 +21,13 @@ use scgs_data::{Sample, Split, read_rgb, stream};
 use serde::Serialize;
 
 pub use causal::{Causal, causal};
-pub use look::Look;
-pub use region::{Region, Tidy};
 pub use table::{CausalRow, Mean, Table, TableRow};
 
 use crate::{
     Context, Error,
-    run_folder::table_error,
-    settings::AttentionTarget,
+    look::{self, AttentionTarget, Look},
+    object_masks,
+    region::{Region, Tidy},
     stages::{Inputs, errors},
 };
 
@@ -235,7 +232,8 @@ fn maps_of(
     let labels: Vec<usize> = batch.iter().map(|s| s.sample.label).collect();
     let size = (batch[0].picture.width() as usize, batch[0].picture.height() as usize);
     let load = |side: usize| crate::features::Input { size: side, ..inputs.input() }.load(&paths, context);
-    look::maps(network, looks, inputs.settings.backbone.input_size, &labels, size, &load)
+    let found = look::maps(network, looks, inputs.settings.backbone.input_size, &labels, size, &load)?;
+    Ok(found.into_iter().map(|looks| looks.into_iter().map(|f| f.map).collect()).collect())
 }
 
 fn measure_picture(
@@ -322,18 +320,6 @@ fn subjects(inputs: Inputs<'_>) -> Result<Vec<Subject>, Error> {
 fn subject(inputs: Inputs<'_>, sample: &Sample, set: Set) -> Result<Subject, Error> {
     let picture = read_rgb(inputs.index.absolute(sample))
         .map_err(|e| Error::BadPictures { bad: vec![e.to_string()], allowed: 0 })?;
-    let path = inputs.index.root.join("masks").join(format!("{}.png", sample.id));
-    if !path.is_file() {
-        return Err(Error::Config {
-            origin: STAGE.into(),
-            message: format!(
-                "{} does not exist: mask quality is measured against true object masks, which only composed data sets have; use habitat",
-                path.display()
-            ),
-        });
-    }
-    let grey = image::load_from_memory(&fs_err::read(&path)?).map_err(|e| table_error(&path, &e))?.to_luma8();
-    let (width, height) = (grey.width() as usize, grey.height() as usize);
-    let object = Mask::new(width, height, grey.pixels().map(|p| p[0] > 127).collect())?;
+    let object = object_masks::read(inputs.index, sample.id)?;
     Ok(Subject { sample: sample.clone(), set, picture, object })
 }

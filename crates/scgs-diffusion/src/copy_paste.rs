@@ -1,252 +1,224 @@
-//! Repainting without a model: the old object is filled in, and one that was cut out of another picture takes its place.
+//! Copy-paste: an object cut out of another picture takes the place of the old one. No model, no weights.
 
-use image::{GrayImage, Luma, Rgb, RgbImage, imageops};
-use imageproc::{distance_transform::Norm, morphology};
-use rand::RngExt;
+use std::ops::RangeInclusive;
+
+use image::{GrayImage, Rgb, RgbImage, imageops};
+use rand::{RngExt, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 
-use crate::{InpaintError, Inpainter, Request, seam, telea::telea};
+use crate::{InpaintError, Inpainter, Request, background_crop::feathered};
 
-/// Pixels around a hole that the fill looks at.
-const FILL_RADIUS: u8 = 3;
-/// Largest side of a pasted object as a share of the picture's.
-const LARGEST: f32 = 0.95;
+/// Size of the new object as a share of the old one's extent.
+const SCALE: RangeInclusive<f32> = 0.85..=1.2;
+/// The region to remove is grown by so many pixels, because masks end a little inside of objects.
+const GROW: u8 = 3;
 
-/// A picture and where its object is.
+/// An object of a picture.
 #[derive(Debug, Clone)]
 pub struct CutOut {
+    /// The object's bounding box, cut from its picture.
     picture: RgbImage,
-    mask: GrayImage,
+    /// Opacity, 0 to 255, with a soft border.
+    alpha: GrayImage,
 }
 
 impl CutOut {
-    /// Cuts the white part of `mask` out of `picture`; the mask may be a guess, such as one from attention.
+    /// Cuts the white region of `mask` out of a picture of the same size; its border is blurred by a Gaussian of
+    /// `feather` pixels.
     ///
     /// # Errors
-    /// As [`Request::check`].
-    pub fn new(picture: &RgbImage, mask: &GrayImage) -> Result<Self, InpaintError> {
-        Request { picture, mask, prompt: "", class: None }.check()?;
-        let (x, y, width, height) = seam::bounds(mask).expect("a checked mask is not empty");
-        let cut = |picture: &RgbImage| imageops::crop_imm(picture, x, y, width, height).to_image();
-        Ok(Self { picture: cut(picture), mask: imageops::crop_imm(mask, x, y, width, height).to_image() })
-    }
-
-    fn area(&self) -> f32 {
-        area(&self.mask)
-    }
-}
-
-fn area(mask: &GrayImage) -> f32 {
-    mask.pixels().filter(|p| p[0] == 255).count() as f32
-}
-
-/// How [`CopyPaste`] works.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CopyPasteOptions {
-    /// How far around the mask the old object is removed too, in pixels, 0..=32.
-    pub around: u8,
-    /// Standard deviation of the soft edge of what is pasted, in pixels, 0..=32.
-    pub feather: f32,
-    /// Area of the new object as a share of the mask's: drawn between the squares of these, 0.1..=10.
-    pub scale: (f32, f32),
-}
-
-impl Default for CopyPasteOptions {
-    fn default() -> Self {
-        Self { around: 3, feather: 1.5, scale: (0.85, 1.2) }
+    /// Those of [`Request::check`], and [`InpaintError::Feather`] outside 0..=32.
+    pub fn new(picture: &RgbImage, mask: &GrayImage, feather: f32) -> Result<Self, InpaintError> {
+        Request { picture, mask, prompt: "", class: 0 }.check()?;
+        crate::background_crop::check_feather(feather)?;
+        let alpha = feathered(mask, feather);
+        let Extent { left, top, width, height } = Extent::of(&alpha).ok_or(InpaintError::NothingToRepaint)?;
+        Ok(Self {
+            picture: imageops::crop_imm(picture, left, top, width, height).to_image(),
+            alpha: imageops::crop_imm(&alpha, left, top, width, height).to_image(),
+        })
     }
 }
 
-/// Fills the mask with [`telea`], then pastes an object of the wanted class at the mask's centre, mirrored half of the
-/// time. With [`Request::class`] `None` nothing is pasted: the control that tells what the new object adds.
+/// The smallest rectangle around what is not black.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Extent {
+    left: u32,
+    top: u32,
+    width: u32,
+    height: u32,
+}
+
+impl Extent {
+    fn of(mask: &GrayImage) -> Option<Self> {
+        let mut found: Option<(u32, u32, u32, u32)> = None;
+        for (x, y, _) in mask.enumerate_pixels().filter(|(_, _, p)| p[0] > 0) {
+            let (x0, y0, x1, y1) = found.unwrap_or((x, y, x, y));
+            found = Some((x0.min(x), y0.min(y), x1.max(x), y1.max(y)));
+        }
+        found.map(|(x0, y0, x1, y1)| Self { left: x0, top: y0, width: x1 - x0 + 1, height: y1 - y0 + 1 })
+    }
+}
+
+/// Removes the object under the mask with another inpainter, then pastes an object of the wanted class at its place,
+/// about as large, mirrored half of the time.
 ///
-/// It repaints more than the mask: `around` pixels around it, and where the new object reaches further. Everything
-/// else is kept. A mask over the whole picture leaves nothing to fill from and is only pasted over.
-#[derive(Debug)]
+/// It is what a perfect generator of objects would be if it could only repeat objects it has seen: the bar for models
+/// that paint objects. The cut-outs bring the edge of their masks along.
 pub struct CopyPaste {
-    objects: Vec<Vec<CutOut>>,
-    options: CopyPasteOptions,
+    remover: Box<dyn Inpainter>,
+    objects: Option<Vec<Vec<CutOut>>>,
+}
+
+impl std::fmt::Debug for CopyPaste {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let objects = self.objects.as_ref().map(|o| o.iter().map(Vec::len).collect::<Vec<_>>());
+        f.debug_struct("CopyPaste").field("remover", &self.remover.name()).field("objects", &objects).finish()
+    }
 }
 
 impl CopyPaste {
-    /// From objects by class; empty for the fill alone.
+    /// `objects` are cut-outs by class.
     ///
     /// # Errors
-    /// [`InpaintError::Feather`] or [`InpaintError::Scale`] for impossible options, [`InpaintError::NoObjects`] for a
-    /// class without objects.
-    pub fn new(objects: Vec<Vec<CutOut>>, options: CopyPasteOptions) -> Result<Self, InpaintError> {
-        if !(0.0..=32.0).contains(&options.feather) {
-            return Err(InpaintError::Feather(options.feather));
-        }
-        let (low, high) = options.scale;
-        if !(0.1..=10.0).contains(&low) || !(0.1..=10.0).contains(&high) || low > high {
-            return Err(InpaintError::Scale(low, high));
-        }
+    /// [`InpaintError::NoObjects`] if a class has none.
+    pub fn new(remover: Box<dyn Inpainter>, objects: Vec<Vec<CutOut>>) -> Result<Self, InpaintError> {
         match objects.iter().position(Vec::is_empty) {
-            Some(class) => Err(InpaintError::NoObjects(class)),
-            None => Ok(Self { objects, options }),
+            Some(class) => Err(InpaintError::NoObjects { class }),
+            None if objects.is_empty() => Err(InpaintError::NoObjects { class: 0 }),
+            None => Ok(Self { remover, objects: Some(objects) }),
         }
     }
 
-    /// Pastes a random object of a class over the centre of `mask`.
-    fn paste(&self, objects: &[CutOut], mask: &GrayImage, canvas: &mut RgbImage, rng: &mut ChaCha8Rng) {
-        let object = &objects[rng.random_range(0..objects.len())];
-        let factor = rng.random_range(self.options.scale.0..=self.options.scale.1);
-        let mirrored = rng.random_bool(0.5);
-        let (x, y, width, height) = seam::bounds(mask).expect("a checked mask is not empty");
-        let (own_width, own_height) = object.mask.dimensions();
-        let cap = (LARGEST * canvas.width() as f32 / own_width as f32)
-            .min(LARGEST * canvas.height() as f32 / own_height as f32);
-        let scale = ((area(mask) / object.area()).sqrt() * factor).min(cap);
-        let scaled = |length: u32| ((length as f32 * scale).round() as u32).max(1);
-        let (new_width, new_height) = (scaled(own_width), scaled(own_height));
-        let mut colours = imageops::resize(&object.picture, new_width, new_height, imageops::FilterType::Triangle);
-        let mut shape = imageops::resize(&object.mask, new_width, new_height, imageops::FilterType::Triangle);
-        if mirrored {
-            imageops::flip_horizontal_in_place(&mut colours);
-            imageops::flip_horizontal_in_place(&mut shape);
-        }
-        // Centre on centre, but inside the picture.
-        let place = |start: u32, length: u32, new: u32, limit: u32| {
-            let wanted = i64::from(start) + (i64::from(length) - i64::from(new)) / 2;
-            wanted.clamp(0, i64::from(limit.saturating_sub(new)))
-        };
-        let left = place(x, width, new_width, canvas.width());
-        let top = place(y, height, new_height, canvas.height());
-        let mut cover = GrayImage::new(canvas.width(), canvas.height());
-        imageops::replace(&mut cover, &shape, left, top);
-        if self.options.feather > 0.0 {
-            cover = imageproc::filter::gaussian_blur_f32(&cover, self.options.feather);
-        }
-        for (px, py, share) in cover.enumerate_pixels() {
-            if share[0] <= 2 {
-                // Rounding in the blur must not leave a veil far from the object.
-                continue;
-            }
-            // Just outside the cut there is no colour: its nearest pixel's goes on.
-            let inside = |at: u32, start: i64, length: u32| (i64::from(at) - start).clamp(0, i64::from(length) - 1) as u32;
-            let new = *colours.get_pixel(inside(px, left, new_width), inside(py, top, new_height));
-            let old = canvas.get_pixel_mut(px, py);
-            let share = f32::from(share[0]) / 255.0;
-            *old = Rgb(std::array::from_fn(|c| seam::blend(old[c], new[c], share)));
-        }
+    /// Removes and pastes nothing: the control that tells what the context alone does.
+    pub fn context_only(remover: Box<dyn Inpainter>) -> Self {
+        Self { remover, objects: None }
     }
 }
 
 impl Inpainter for CopyPaste {
     fn name(&self) -> &'static str {
-        "copy-paste"
+        if self.objects.is_some() { "copy-paste" } else { "context-only" }
     }
 
     fn inpaint(&self, request: &Request<'_>, rng: &mut ChaCha8Rng) -> Result<RgbImage, InpaintError> {
         request.check()?;
-        let objects = match request.class {
-            None => None,
-            Some(class) => Some(
-                self.objects
-                    .get(class)
-                    .ok_or(InpaintError::UnknownClass { class, known: self.objects.len() })?,
-            ),
-        };
-        let hole = match self.options.around {
-            0 => request.mask.clone(),
-            radius => {
-                let grown = morphology::dilate(request.mask, Norm::L2, radius);
-                GrayImage::from_fn(grown.width(), grown.height(), |x, y| {
-                    Luma([if grown.get_pixel(x, y)[0] > 0 { 255 } else { 0 }])
-                })
-            }
-        };
-        let mut canvas = telea(request.picture, &hole, FILL_RADIUS);
-        if let Some(objects) = objects {
-            self.paste(objects, request.mask, &mut canvas, rng);
-        }
+        let grown = imageproc::morphology::dilate(request.mask, imageproc::distance_transform::Norm::L2, GROW);
+        let mut canvas = self.remover.inpaint(&Request { mask: &grown, ..*request }, rng)?;
+        let Some(objects) = &self.objects else { return Ok(canvas) };
+        let of_class = objects.get(request.class).ok_or(InpaintError::NoObjects { class: request.class })?;
+        let object = of_class.choose(rng).ok_or(InpaintError::NoObjects { class: request.class })?;
+        let place = Extent::of(request.mask).ok_or(InpaintError::NothingToRepaint)?;
+        paste(&mut canvas, object, place, rng);
         Ok(canvas)
+    }
+}
+
+/// Pastes the object with its centre at the centre of `place`; the longer sides are as long as each other, times a random
+/// scale.
+fn paste(canvas: &mut RgbImage, object: &CutOut, place: Extent, rng: &mut ChaCha8Rng) {
+    let (width, height) = object.picture.dimensions();
+    let scale = place.width.max(place.height) as f32 / width.max(height) as f32 * rng.random_range(SCALE);
+    let scaled = |side: u32| ((side as f32 * scale).round() as u32).max(1);
+    let size = (scaled(width), scaled(height));
+    let filter = imageops::FilterType::Triangle;
+    let mut picture = imageops::resize(&object.picture, size.0, size.1, filter);
+    let mut alpha = imageops::resize(&object.alpha, size.0, size.1, filter);
+    if rng.random_bool(0.5) {
+        imageops::flip_horizontal_in_place(&mut picture);
+        imageops::flip_horizontal_in_place(&mut alpha);
+    }
+    let centred = |start: u32, old: u32, new: u32| i64::from(start) + (i64::from(old) - i64::from(new)) / 2;
+    let (left, top) = (centred(place.left, place.width, size.0), centred(place.top, place.height, size.1));
+    for (x, y, new) in picture.enumerate_pixels() {
+        let (cx, cy) = (left + i64::from(x), top + i64::from(y));
+        if (0..i64::from(canvas.width())).contains(&cx) && (0..i64::from(canvas.height())).contains(&cy) {
+            let a = u32::from(alpha.get_pixel(x, y)[0]);
+            let old = canvas.get_pixel_mut(cx as u32, cy as u32);
+            *old = Rgb(std::array::from_fn(|c| {
+                ((u32::from(new[c]) * a + u32::from(old[c]) * (255 - a) + 127) / 255) as u8
+            }));
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use image::Luma;
     use rand_chacha::rand_core::SeedableRng;
 
     use super::*;
+    use crate::BackgroundCrop;
 
-    const GREEN: Rgb<u8> = Rgb([20, 200, 30]);
-    const BLUE: Rgb<u8> = Rgb([10, 20, 180]);
+    const GREEN: Rgb<u8> = Rgb([0, 200, 0]);
+    const RED: Rgb<u8> = Rgb([200, 0, 0]);
+    const BLUE: Rgb<u8> = Rgb([0, 0, 200]);
 
-    fn disc(size: u32, radius: f32) -> GrayImage {
-        let middle = size as f32 / 2.0;
-        GrayImage::from_fn(size, size, |x, y| {
-            let far = (x as f32 + 0.5 - middle).hypot(y as f32 + 0.5 - middle);
-            Luma([if far < radius { 255 } else { 0 }])
-        })
+    fn square(size: u32, from: u32, to: u32) -> GrayImage {
+        let inside = |v: u32| (from..to).contains(&v);
+        GrayImage::from_fn(size, size, |x, y| Luma([if inside(x) && inside(y) { 255 } else { 0 }]))
     }
 
-    /// A blue picture with a red disc in the middle.
-    fn scene() -> (RgbImage, GrayImage) {
-        let mask = disc(80, 16.0);
-        let picture = RgbImage::from_fn(80, 80, |x, y| if mask.get_pixel(x, y)[0] > 0 { Rgb([230, 0, 0]) } else { BLUE });
-        (picture, mask)
-    }
-
-    fn objects() -> Vec<Vec<CutOut>> {
-        let mask = disc(50, 20.0);
-        vec![vec![CutOut::new(&RgbImage::from_pixel(50, 50, GREEN), &mask).unwrap()]]
-    }
-
-    fn paint(class: Option<usize>, seed: u64) -> RgbImage {
-        let (picture, mask) = scene();
-        let paste = CopyPaste::new(objects(), CopyPasteOptions::default()).unwrap();
-        let request = Request { picture: &picture, mask: &mask, prompt: "", class };
-        paste.inpaint(&request, &mut ChaCha8Rng::seed_from_u64(seed)).unwrap()
+    /// A blue picture with a green square, a red square as the new object, a black fill.
+    fn painted(paste: bool, class: usize, seed: u64) -> Result<RgbImage, InpaintError> {
+        let mask = square(64, 20, 40);
+        let old = RgbImage::from_fn(64, 64, |x, y| if mask.get_pixel(x, y)[0] > 0 { GREEN } else { BLUE });
+        let fill = BackgroundCrop::new(vec![RgbImage::new(80, 80)], 0.0)?;
+        let donor = RgbImage::from_pixel(64, 64, RED);
+        let cut = CutOut::new(&donor, &square(64, 5, 35), 0.0)?;
+        let inpainter = if paste {
+            CopyPaste::new(Box::new(fill), vec![vec![cut.clone()], vec![cut]])?
+        } else {
+            CopyPaste::context_only(Box::new(fill))
+        };
+        let request = Request { picture: &old, mask: &mask, prompt: "", class };
+        inpainter.inpaint(&request, &mut ChaCha8Rng::seed_from_u64(seed))
     }
 
     #[test]
-    fn the_old_object_goes_and_the_new_one_has_its_place_and_size() {
-        for seed in 0..5 {
-            let painted = paint(Some(0), seed);
-            assert_eq!(painted.get_pixel(40, 40), &GREEN);
-            assert!(painted.pixels().all(|p| p[0] < 60), "nothing red is left");
-            let green = painted.pixels().filter(|p| p[1] > 110).count() as f32;
-            let wanted = std::f32::consts::PI * 256.0;
-            assert!((0.6..1.6).contains(&(green / wanted)), "{green} pixels of {wanted}");
-            assert_eq!(painted.get_pixel(5, 5), &BLUE, "far away everything is kept");
+    fn the_old_object_goes_the_new_one_stands_at_its_place_and_the_context_stays() {
+        for seed in 0..20 {
+            let out = painted(true, 1, seed).unwrap();
+            assert!(out.pixels().all(|p| *p != GREEN), "seed {seed}");
+            let red: Vec<(u32, u32)> =
+                out.enumerate_pixels().filter(|(_, _, p)| **p == RED).map(|(x, y, _)| (x, y)).collect();
+            let side = (red.len() as f64).sqrt();
+            assert!((16.0..=25.0).contains(&side), "20 px times .85 to 1.2, found {side}");
+            let mean = red.iter().map(|p| f64::from(p.0)).sum::<f64>() / red.len() as f64;
+            assert!((mean - 29.5).abs() <= 1.0, "centred at {mean}");
+            assert_eq!(out.get_pixel(10, 10), &BLUE);
+            assert_eq!(out, painted(true, 1, seed).unwrap());
         }
-        assert_eq!(paint(Some(0), 1), paint(Some(0), 1));
-        assert_ne!(paint(Some(0), 1), paint(Some(0), 2));
+        assert_ne!(painted(true, 1, 0).unwrap(), painted(true, 1, 1).unwrap());
     }
 
     #[test]
-    fn without_a_class_nothing_is_pasted() {
-        let painted = paint(None, 0);
-        for p in painted.pixels() {
-            assert!(p.0.iter().zip(BLUE.0).all(|(&a, b)| (b..=b + 20).contains(&a)), "{p:?}");
+    fn context_only_removes_and_pastes_nothing() {
+        let out = painted(false, 0, 3).unwrap();
+        assert!(out.pixels().all(|p| *p != RED && *p != GREEN));
+        assert_eq!(out.get_pixel(30, 30), &Rgb([0, 0, 0]));
+        assert_eq!(out.get_pixel(10, 10), &BLUE);
+    }
+
+    #[test]
+    fn an_object_larger_than_the_picture_is_cut_at_its_border() {
+        let mask = square(64, 0, 64);
+        let cut = CutOut::new(&RgbImage::from_pixel(64, 64, RED), &square(64, 0, 64), 0.0).unwrap();
+        let mut canvas = RgbImage::new(64, 64);
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        for _ in 0..10 {
+            paste(&mut canvas, &cut, Extent::of(&mask).unwrap(), &mut rng);
         }
+        assert_eq!(canvas.get_pixel(32, 32), &RED);
     }
 
     #[test]
-    fn what_is_impossible_is_refused() {
-        let (picture, mask) = scene();
-        let paste = CopyPaste::new(objects(), CopyPasteOptions::default()).unwrap();
-        let request = Request { picture: &picture, mask: &mask, prompt: "", class: Some(1) };
-        let refused = paste.inpaint(&request, &mut ChaCha8Rng::seed_from_u64(0));
-        assert_eq!(refused, Err(InpaintError::UnknownClass { class: 1, known: 1 }));
-        assert!(matches!(CopyPaste::new(vec![vec![]], CopyPasteOptions::default()), Err(InpaintError::NoObjects(0))));
-        let scale = CopyPasteOptions { scale: (2.0, 1.0), ..CopyPasteOptions::default() };
-        assert!(matches!(CopyPaste::new(objects(), scale), Err(InpaintError::Scale(..))));
-        let feather = CopyPasteOptions { feather: f32::NAN, ..CopyPasteOptions::default() };
-        assert!(matches!(CopyPaste::new(objects(), feather), Err(InpaintError::Feather(_))));
-        assert!(CutOut::new(&picture, &GrayImage::new(80, 80)).is_err());
-    }
-
-    #[test]
-    fn a_mask_over_everything_is_pasted_over() {
-        let picture = RgbImage::from_pixel(30, 20, BLUE);
-        let mask = GrayImage::from_pixel(30, 20, Luma([255]));
-        let paste = CopyPaste::new(objects(), CopyPasteOptions::default()).unwrap();
-        let request = Request { picture: &picture, mask: &mask, prompt: "", class: Some(0) };
-        let painted = paste.inpaint(&request, &mut ChaCha8Rng::seed_from_u64(0)).unwrap();
-        assert_eq!(painted.get_pixel(15, 10), &GREEN);
-        assert_eq!(painted.get_pixel(0, 0), &BLUE);
+    fn impossible_objects_are_refused_by_name() {
+        assert_eq!(painted(true, 2, 0), Err(InpaintError::NoObjects { class: 2 }));
+        let fill = BackgroundCrop::new(vec![RgbImage::new(8, 8)], 0.0).unwrap();
+        assert_eq!(CopyPaste::new(Box::new(fill), vec![]).unwrap_err(), InpaintError::NoObjects { class: 0 });
+        let picture = RgbImage::new(8, 8);
+        assert_eq!(CutOut::new(&picture, &GrayImage::new(8, 8), 1.0).unwrap_err(), InpaintError::NothingToRepaint);
+        assert!(matches!(CutOut::new(&picture, &square(8, 0, 4), 99.0), Err(InpaintError::Feather(_))));
     }
 }

@@ -12,8 +12,8 @@ pub struct Request<'a> {
     pub mask: &'a GrayImage,
     /// What to paint, for inpainters that read text; others ignore it.
     pub prompt: &'a str,
-    /// The class of the object to paint, from 0, for inpainters that know classes; others ignore it. `None`: no object.
-    pub class: Option<usize>,
+    /// The class that the new picture is to show, for inpainters that know classes; others ignore it.
+    pub class: usize,
 }
 
 impl Request<'_> {
@@ -39,7 +39,7 @@ impl Request<'_> {
 }
 
 /// Repaints the white part of a mask. The result has the picture's size and equals it where the mask is black and
-/// further from the border than the inpainter's feathering; [`crate::CopyPaste`] reaches further and says how far.
+/// further from the border than the inpainter's feathering.
 pub trait Inpainter: Sync {
     /// A short name for tables and provenance columns, such as `background-crop`.
     fn name(&self) -> &'static str;
@@ -79,15 +79,15 @@ pub enum InpaintError {
     /// Occurs when a background-crop fill is made without backgrounds.
     #[error("a background-crop fill needs at least one background picture")]
     NoBackgrounds,
+    /// Occurs when copy-paste has no object of a class to paste.
+    #[error("there is no object of class {class} to paste: give at least one cut-out of every class")]
+    NoObjects {
+        /// The class, from 0.
+        class: usize,
+    },
     /// Occurs when the feathering radius is negative or not a number.
     #[error("feather is {0} px, expected a number from 0 to 32")]
     Feather(f32),
-    /// Occurs when a class has no objects to paste.
-    #[error("class {0} has no objects to paste: cut some out of its pictures")]
-    NoObjects(usize),
-    /// Occurs when the scale of pasted objects is impossible.
-    #[error("scale is {0} to {1}, expected 0.1 to 10, the smaller one first")]
-    Scale(f32, f32),
     /// Occurs when an object of a class is asked for that the inpainter has not learned.
     #[error("asked to paint an object of class {class}, but this inpainter knows the classes 0 to {}", known - 1)]
     UnknownClass {

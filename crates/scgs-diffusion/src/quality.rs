@@ -26,7 +26,9 @@ pub enum QualityError {
     #[error("sets with {0} and {1} features per picture: take both from one network")]
     Widths(usize, usize),
     /// Occurs when more components are asked for than the reference has.
-    #[error("{dims} components of {rows} pictures with {width} features: expected 1 to fewer than pictures, at most the features")]
+    #[error(
+        "{dims} components of {rows} pictures with {width} features: expected 1 to fewer than pictures, at most the features"
+    )]
     Components {
         /// Components asked for.
         dims: usize,

@@ -10,9 +10,7 @@ pub(crate) fn inside(mask: &GrayImage, feather: f32) -> Vec<f32> {
         return mask.pixels().map(|p| if p[0] == 255 { 1.0 } else { 0.0 }).collect();
     }
     // The transform measures the way to the nearest white pixel: here the nearest one that is kept.
-    let kept = GrayImage::from_fn(mask.width(), mask.height(), |x, y| {
-        image::Luma([255 - mask.get_pixel(x, y)[0]])
-    });
+    let kept = GrayImage::from_fn(mask.width(), mask.height(), |x, y| image::Luma([255 - mask.get_pixel(x, y)[0]]));
     // A masked pixel beside the border is 1 away from a kept one and half a pixel deep.
     let share = |squared: f64| (((squared.sqrt() - 0.5) as f32) / feather).clamp(0.0, 1.0);
     euclidean_squared_distance_transform(&kept).pixels().map(|p| share(p[0])).collect()

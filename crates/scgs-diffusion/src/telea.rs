@@ -9,6 +9,27 @@
 use std::{cmp::Ordering, collections::BinaryHeap};
 
 use image::{GrayImage, RgbImage};
+use rand_chacha::ChaCha8Rng;
+
+use crate::{InpaintError, Inpainter, Request};
+
+/// The fill by [`telea`] as an inpainter: it continues the colours around the mask, and paints no object.
+#[derive(Debug, Clone)]
+pub struct TeleaFill {
+    /// Pixels around a hole that are looked at, 1..=100.
+    pub radius: u8,
+}
+
+impl Inpainter for TeleaFill {
+    fn name(&self) -> &'static str {
+        "telea"
+    }
+
+    fn inpaint(&self, request: &Request<'_>, _: &mut ChaCha8Rng) -> Result<RgbImage, InpaintError> {
+        request.check()?;
+        Ok(telea(request.picture, request.mask, self.radius))
+    }
+}
 
 /// What is known of a pixel.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -204,10 +225,11 @@ fn outer_distances(field: &mut Field, radius: i32) {
 fn paint(field: &Field, at: usize, radius: i32, painted: &mut RgbImage) {
     let (width, height) = (field.width as i32, field.height as i32);
     let (x, y) = (at as i32 % width, at as i32 / width);
-    let distance = |from: usize, step: usize| move |offset: i32| {
-        field.distance[(from as i64 + i64::from(offset) * step as i64) as usize]
+    let distance = |from: usize, step: usize| {
+        move |offset: i32| field.distance[(from as i64 + i64::from(offset) * step as i64) as usize]
     };
-    let front = [field.slope(at, 1, distance(at, 1), 0.5), field.slope(at, field.width, distance(at, field.width), 0.5)];
+    let front =
+        [field.slope(at, 1, distance(at, 1), 0.5), field.slope(at, field.width, distance(at, field.width), 0.5)];
     for colour in 0..3 {
         let colours = &*painted;
         let value = |px: i32, py: i32| f32::from(colours.get_pixel(px as u32, py as u32)[colour]);

@@ -10,7 +10,8 @@ use crate::layers::{adaptive_group_norm, composed_group_norm};
 
 fn numbers<const D: usize>(shape: [usize; D], salt: usize, device: &Device) -> Tensor<D> {
     let count = shape.iter().product();
-    let values: Vec<f32> = (0..count).map(|i: usize| ((i * 7919 + salt * 104_729) % 2003) as f32 / 1000.0 - 1.0).collect();
+    let values: Vec<f32> =
+        (0..count).map(|i: usize| ((i * 7919 + salt * 104_729) % 2003) as f32 / 1000.0 - 1.0).collect();
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
@@ -45,7 +46,8 @@ impl Leaf for Tensor<4> {
     }
 }
 
-const CASES: [([usize; 4], usize); 4] = [([2, 6, 5, 7], 3), ([3, 8, 16, 16], 2), ([1, 4, 1, 1], 1), ([2, 48, 32, 32], 8)];
+const CASES: [([usize; 4], usize); 4] =
+    [([2, 6, 5, 7], 3), ([3, 8, 16, 16], 2), ([1, 4, 1, 1], 1), ([2, 48, 32, 32], 8)];
 
 #[test]
 fn values_and_gradients_equal_the_composition() {

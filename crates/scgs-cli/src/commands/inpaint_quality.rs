@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use scgs_data::{Normalisation, atomic, habitat, resize_bilinear, stream, to_chw};
 use scgs_debias::{Error, Event, logistic};
 use scgs_diffusion::{
-    BackgroundCrop, CopyPaste, CopyPasteOptions, Inpainter,
+    BackgroundCrop, CopyPaste, Inpainter, TeleaFill,
     quality::{FeatureSet, frechet_distance, kernel_distance},
     small::{SmallDiffusion, SmallOptions},
 };
@@ -34,21 +34,30 @@ const COMPONENTS: usize = 64;
 const JUDGE_C: f64 = 1e-3;
 /// Blur of the classical seams in pixels.
 const FEATHER: f32 = 1.5;
+/// Pixels that the Telea fill looks at around a hole, as in the pilots.
+const FILL_RADIUS: u8 = 3;
 
 pub(crate) fn run(args: &InpaintQualityArgs) -> anyhow::Result<ExitCode> {
     let device = device::open(&args.device.device)?;
     let pack = args.datasets.join(&args.dataset);
     let options = SmallOptions { steps: args.steps, guidance: args.guidance, ..SmallOptions::default() };
-    let small = SmallDiffusion::load(&args.weights, options, &device)?;
+    let background = SmallOptions { objects: false, ..options.clone() };
     let core = habitat::core(&pack)?;
     let [first, second] = Half::split(habitat::outside_core(&pack)?)?;
     let pasted = scenes::cut_outs(&core, args.seed)?;
-    let methods: [(&str, Box<dyn Inpainter>); 4] = [
-        ("small diffusion", Box::new(small)),
-        ("copy-paste", Box::new(CopyPaste::new(pasted, CopyPasteOptions::default())?)),
-        ("background crop", Box::new(BackgroundCrop::new(core.backgrounds, FEATHER)?)),
-        ("Telea fill", Box::new(CopyPaste::new(Vec::new(), CopyPasteOptions::default())?)),
-    ];
+    let fill = TeleaFill { radius: FILL_RADIUS };
+    // The first two paint objects in the first task and background in the others.
+    let painters = Painters {
+        objects: vec![
+            ("small diffusion", Box::new(SmallDiffusion::load(&args.weights, options, &device)?)),
+            ("copy-paste", Box::new(CopyPaste::new(Box::new(fill.clone()), pasted)?)),
+        ],
+        background: vec![
+            ("small diffusion", Box::new(SmallDiffusion::load(&args.weights, background, &device)?)),
+            ("background crop", Box::new(BackgroundCrop::new(core.backgrounds, FEATHER)?)),
+            ("Telea fill", Box::new(fill)),
+        ],
+    };
     let network = network(args, &device)?;
     let judge = Judge { network, device };
     let mut rows = Vec::new();
@@ -71,22 +80,35 @@ pub(crate) fn run(args: &InpaintQualityArgs) -> anyhow::Result<ExitCode> {
         add("real, other photos", &real, &own, None)?;
         // Objects are replaced by the other kind: the pictures stay half and half, and the scene gives nothing away.
         let wanted: Vec<Option<usize>> = own.iter().map(|class| class.map(|class| 1 - class)).collect();
-        let mut columns = vec![real.clone()];
-        for (name, method) in &methods {
-            if *name == "copy-paste" && task != Task::Object {
-                // Nothing to paste: the same as the fill.
-                columns.push(Vec::new());
-                continue;
-            }
-            let paints_objects = matches!(*name, "small diffusion" | "copy-paste");
-            let (painted, seconds) =
-                paint(&format!("{task} {name}"), method.as_ref(), &scenes, paints_objects.then_some(&wanted), args)?;
+        let mut columns = vec![real];
+        for (name, painter) in painters.of(task) {
+            let (painted, seconds) = paint(&format!("{task} {name}"), painter, &scenes, &wanted, args)?;
             add(name, &painted, &wanted, Some(seconds))?;
             columns.push(painted);
         }
         shown.push((task, scenes, columns));
     }
     finish(args, Table { command: command(args), pictures: args.pictures, rows }, &shown)
+}
+
+/// What paints, with its name in the table.
+type Painter = (&'static str, Box<dyn Inpainter>);
+
+struct Painters {
+    objects: Vec<Painter>,
+    background: Vec<Painter>,
+}
+
+impl Painters {
+    /// Those of a task. What paints no object is a control where objects are asked for: it shows how much of a figure comes
+    /// from the seam and the context.
+    fn of(&self, task: Task) -> impl Iterator<Item = (&'static str, &dyn Inpainter)> {
+        let (first, then) = match task {
+            Task::Object => (self.objects.as_slice(), &self.background[1..]),
+            Task::Background | Task::Surroundings => (&[][..], self.background.as_slice()),
+        };
+        first.iter().chain(then).map(|(name, painter)| (*name, painter.as_ref()))
+    }
 }
 
 /// The ImageNet network that features are taken from.
@@ -100,9 +122,9 @@ fn network(args: &InpaintQualityArgs, device: &Device) -> anyhow::Result<Network
 /// Repaints every scene; the pictures and seconds per picture.
 fn paint(
     stage: &str,
-    method: &dyn Inpainter,
+    painter: &dyn Inpainter,
     scenes: &[Scene],
-    classes: Option<&Vec<Option<usize>>>,
+    classes: &[Option<usize>],
     args: &InpaintQualityArgs,
 ) -> anyhow::Result<(Vec<RgbImage>, f64)> {
     progress::show(Event::Started { stage: stage.into(), total: scenes.len() });
@@ -114,8 +136,8 @@ fn paint(
             .enumerate()
             .map(|(i, scene)| {
                 let item = number * BATCH + i;
-                let class = classes.and_then(|classes| classes[item]);
-                method.inpaint(&scene.request(class), &mut stream(args.seed, "quality/paint", item as u64))
+                let class = classes[item].unwrap_or(0);
+                painter.inpaint(&scene.request(class), &mut stream(args.seed, "quality/paint", item as u64))
             })
             .collect();
         painted.extend(some.into_iter().collect::<Result<Vec<_>, _>>()?);
@@ -182,9 +204,10 @@ impl Judge {
         let width = ARCHITECTURE.feature_width();
         let (a, b) = (FeatureSet::new(reference, width)?, FeatureSet::new(found, width)?);
         let recognised = head.map(|head| {
-            let right = found.chunks(width).zip(wanted).filter(|(row, wanted)| {
-                Some(logistic::most_probable(&head.probabilities(row)).0) == **wanted
-            });
+            let right = found
+                .chunks(width)
+                .zip(wanted)
+                .filter(|(row, wanted)| Some(logistic::most_probable(&head.probabilities(row)).0) == **wanted);
             right.count() as f64 / wanted.len() as f64
         });
         Ok(Row {

@@ -6,8 +6,10 @@ use anyhow::Context as _;
 use scgs_data::{Definition, atomic};
 use scgs_debias::{
     Context, Error, Settings,
-    mask_quality::{self, Block, Comparison, Look, Region, Table},
+    look::Look,
+    mask_quality::{self, Block, Comparison, Table},
     pipeline::{self, Plan},
+    region::Region,
 };
 
 use super::{print, print_json};
@@ -60,7 +62,7 @@ pub(crate) fn run(args: &MaskQualityArgs) -> anyhow::Result<ExitCode> {
         fs_err::create_dir_all(folder)?;
     }
     atomic::write(&args.out, table.markdown().as_bytes())?;
-    atomic::write(&json, format!("{}\n", serde_json::to_string_pretty(&table)?).as_bytes())?;
+    atomic::write(&json, format!("{}\n", serde_json::to_string(&table)?).as_bytes())?;
     if args.common.json {
         print_json(&table)?;
     } else {

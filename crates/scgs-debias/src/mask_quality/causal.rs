@@ -7,8 +7,8 @@ use scgs_cam::{blurred, deletion_auc, insertion_auc};
 use scgs_data::{resize_bilinear, stream, to_chw};
 use scgs_models::Network;
 
-use super::{BATCH, STAGE, Set, Subject, look::Look, maps_of, subjects};
-use crate::{Context, Error, Event, features::Input, stages::Inputs};
+use super::{BATCH, STAGE, Set, Subject, maps_of, subjects};
+use crate::{Context, Error, Event, features::Input, look::Look, stages::Inputs};
 
 /// Stages in which pixels are deleted or inserted.
 const STEPS: usize = 8;

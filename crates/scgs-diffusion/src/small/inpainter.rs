@@ -21,6 +21,8 @@ const WINDOW: f32 = 1.4;
 /// How [`SmallDiffusion`] paints.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SmallOptions {
+    /// Whether it paints an object of the wanted class, or background only.
+    pub objects: bool,
     /// Steps of the way back, 1..=1000.
     pub steps: usize,
     /// How far the prediction for a class is pushed away from the one for "no object": 1 not at all, 0..=20. Anything
@@ -32,7 +34,7 @@ pub struct SmallOptions {
 
 impl Default for SmallOptions {
     fn default() -> Self {
-        Self { steps: 10, guidance: 2.0, feather: 1.5 }
+        Self { objects: true, steps: 10, guidance: 2.0, feather: 1.5 }
     }
 }
 
@@ -40,7 +42,7 @@ impl Default for SmallOptions {
 ///
 /// A window around the mask is scaled to 64 x 64 pixels, painted, scaled back and blended in behind a seam that lies
 /// inside the mask: pixels outside the mask stay as they are, bit for bit. What is painted has therefore the
-/// detail of 64 pixels per window. The class is [`Request::class`] + 1, or 0 for none; the prompt is not read.
+/// detail of 64 pixels per window. The prompt is not read.
 #[derive(Debug)]
 pub struct SmallDiffusion {
     network: Unet,
@@ -64,8 +66,13 @@ impl SmallDiffusion {
     ///
     /// # Errors
     /// What is impossible about the options.
-    pub(super) fn new(network: Unet, config: UnetConfig, options: SmallOptions, device: &Device) -> Result<Self, String> {
-        let SmallOptions { steps, guidance, feather } = options;
+    pub(super) fn new(
+        network: Unet,
+        config: UnetConfig,
+        options: SmallOptions,
+        device: &Device,
+    ) -> Result<Self, String> {
+        let SmallOptions { steps, guidance, feather, .. } = options;
         if !(1..=1000).contains(&steps) || !(0.0..=20.0).contains(&guidance) || !(0.0..=32.0).contains(&feather) {
             return Err(format!(
                 "steps {steps}, guidance {guidance}, feather {feather}; expected 1..=1000, 0..=20 and 0..=32"
@@ -114,15 +121,15 @@ impl SmallDiffusion {
 
 impl Inpainter for SmallDiffusion {
     fn name(&self) -> &'static str {
-        "small-diffusion"
+        if self.options.objects { "small-diffusion" } else { "small-diffusion-background" }
     }
 
     fn inpaint(&self, request: &Request<'_>, rng: &mut ChaCha8Rng) -> Result<RgbImage, InpaintError> {
         request.check()?;
         let class = match request.class {
-            None => 0,
-            Some(class) if class < self.config.classes => class + 1,
-            Some(class) => return Err(InpaintError::UnknownClass { class, known: self.config.classes }),
+            _ if !self.options.objects => 0,
+            class if class < self.config.classes => class + 1,
+            class => return Err(InpaintError::UnknownClass { class, known: self.config.classes }),
         };
         let (left, top, width, height) = window(request.mask);
         let side = SIDE as u32;

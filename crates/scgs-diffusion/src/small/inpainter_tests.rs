@@ -29,11 +29,15 @@ fn disc(width: u32, height: u32, centre: (u32, u32), radius: u32) -> GrayImage {
 #[test]
 fn pixels_outside_the_mask_are_kept_and_inside_are_painted() {
     let model = model(SmallOptions { steps: 3, ..SmallOptions::default() });
-    for (width, height, centre, radius) in
-        [(128, 128, (60, 70), 30), (64, 64, (2, 60), 5), (200, 90, (150, 40), 60), (40, 33, (20, 16), 9), (3, 2, (1, 1), 0)]
-    {
+    for (width, height, centre, radius) in [
+        (128, 128, (60, 70), 30),
+        (64, 64, (2, 60), 5),
+        (200, 90, (150, 40), 60),
+        (40, 33, (20, 16), 9),
+        (3, 2, (1, 1), 0),
+    ] {
         let (picture, mask) = (picture(width, height), disc(width, height, centre, radius));
-        let request = Request { picture: &picture, mask: &mask, prompt: "", class: Some(1) };
+        let request = Request { picture: &picture, mask: &mask, prompt: "", class: 1 };
         let painted = model.inpaint(&request, &mut stream(0, "paint", 0)).unwrap();
         assert_eq!(painted.dimensions(), picture.dimensions());
         let mut changed = 0;
@@ -51,7 +55,7 @@ fn pixels_outside_the_mask_are_kept_and_inside_are_painted() {
 
 #[test]
 fn the_picture_under_the_mask_is_not_looked_at() {
-    let model = model(SmallOptions { steps: 2, feather: 0.0, ..SmallOptions::default() });
+    let model = model(SmallOptions { steps: 2, feather: 0.0, objects: false, ..SmallOptions::default() });
     let mask = disc(100, 100, (50, 50), 20);
     let first = picture(100, 100);
     let mut second = first.clone();
@@ -61,7 +65,7 @@ fn the_picture_under_the_mask_is_not_looked_at() {
         }
     }
     let paint = |picture| {
-        model.inpaint(&Request { picture, mask: &mask, prompt: "", class: None }, &mut stream(0, "paint", 1)).unwrap()
+        model.inpaint(&Request { picture, mask: &mask, prompt: "", class: 0 }, &mut stream(0, "paint", 1)).unwrap()
     };
     assert_eq!(paint(&first), paint(&second));
 }
@@ -70,8 +74,9 @@ fn the_picture_under_the_mask_is_not_looked_at() {
 fn stream_class_and_guidance_decide_the_picture_and_threads_do_not() {
     let (picture, mask) = (picture(64, 64), disc(64, 64, (32, 32), 16));
     let paint = |guidance: f32, class: Option<usize>, item: u64| {
-        let model = model(SmallOptions { steps: 2, guidance, ..SmallOptions::default() });
-        let request = Request { picture: &picture, mask: &mask, prompt: "", class };
+        let options = SmallOptions { steps: 2, guidance, objects: class.is_some(), ..SmallOptions::default() };
+        let model = model(options);
+        let request = Request { picture: &picture, mask: &mask, prompt: "", class: class.unwrap_or(0) };
         model.inpaint(&request, &mut stream(0, "paint", item)).unwrap()
     };
     let first = paint(2.0, Some(0), 0);
@@ -97,7 +102,7 @@ fn what_is_impossible_is_refused() {
         assert!(SmallDiffusion::new(config.init(&device), config.clone(), options, &device).is_err());
     }
     let (picture, mask) = (picture(64, 64), disc(64, 64, (32, 32), 16));
-    let request = Request { picture: &picture, mask: &mask, prompt: "", class: Some(2) };
+    let request = Request { picture: &picture, mask: &mask, prompt: "", class: 2 };
     let refused = model(SmallOptions::default()).inpaint(&request, &mut stream(0, "paint", 0));
     assert_eq!(refused, Err(InpaintError::UnknownClass { class: 2, known: 2 }));
 }

@@ -19,7 +19,7 @@ mod weights;
 pub use inpainter::{SmallDiffusion, SmallOptions};
 pub use scenes::{Sample, Scenes};
 pub use train::{Progress, StepReport, TrainError, Trainer, TrainerConfig};
-pub use unet::{UnetConfig, Unet};
+pub use unet::{Unet, UnetConfig};
 pub use weights::SmallWeightsError;
 
 /// Width and height at which the network works.

@@ -103,8 +103,10 @@ impl Scenes {
         let cutout = self.cutouts[class - 1].choose(rng).expect("checked not to be empty");
         let side = rng.random_range(SIDE as u32..=LARGEST_SCENE);
         let (picture, object) = habitat::composite(self.any_background(rng), cutout, side, rng);
-        let (left, top, right, bottom) = bounds(object.enumerate_pixels().filter(|p| p.2[0] >= SOLID).map(|p| (p.0, p.1)))
-            .unwrap_or((0, 0, side - 1, side - 1));
+        let (left, top, right, bottom) = bounds(
+            object.enumerate_pixels().filter(|p| p.2[0] >= SOLID).map(|p| (p.0, p.1)),
+        )
+        .unwrap_or((0, 0, side - 1, side - 1));
         let mut start = |from: u32, to: u32| {
             let free = side - SIDE as u32;
             let centred = ((from + to + 1) / 2).saturating_sub(SIDE as u32 / 2).min(free);
@@ -230,9 +232,8 @@ fn anywhere(cutout: &RgbaImage, rng: &mut ChaCha8Rng) -> Shape {
     let mask = match rng.random_range(0..100) {
         0..45 => dilated(&frame.silhouette(cutout), rng.random_range(1..=6)),
         45..60 => frame.rectangle(),
-        60..75 => (0..rng.random_range(2..=4)).fold(frame.ellipse(), |mask, _| {
-            union(mask, &Frame::random(rng).grown(0.3..=0.8, rng).ellipse())
-        }),
+        60..75 => (0..rng.random_range(2..=4))
+            .fold(frame.ellipse(), |mask, _| union(mask, &Frame::random(rng).grown(0.3..=0.8, rng).ellipse())),
         _ => dilated(&frame.silhouette(cutout), 1).into_iter().map(|inside| !inside).collect(),
     };
     if mask.contains(&true) { mask } else { frame.rectangle() }

@@ -183,7 +183,9 @@ impl Trainer {
 
     /// The smallest number of steps whose decay begins after the present step.
     pub fn total_if_decaying_now(&self) -> u64 {
-        (self.progress.step..).find(|&total| decay_start(total) >= self.progress.step).expect("decay_start is unbounded")
+        (self.progress.step..)
+            .find(|&total| decay_start(total) >= self.progress.step)
+            .expect("decay_start is unbounded")
     }
 
     /// Takes one step of a training of `total` steps, or of one whose end is not known yet.

@@ -77,7 +77,8 @@ fn what_does_not_fit_is_refused() {
     assert!(refused.contains("another training") && refused.contains("seed: 4"), "{refused}");
     std::fs::write(&path, b"short").unwrap();
     assert!(trainer(4).resume(&path).unwrap_err().to_string().contains("state.safetensors"));
-    let config = TrainerConfig { network: UnetConfig { classes: 3, ..UnetConfig::default() }, ..TrainerConfig::default() };
+    let config =
+        TrainerConfig { network: UnetConfig { classes: 3, ..UnetConfig::default() }, ..TrainerConfig::default() };
     let refused = Trainer::new(config, scenes(), &Device::flex()).unwrap_err().to_string();
     assert!(refused.contains("3 classes of objects, but cut-outs of 2"), "{refused}");
 }
@@ -102,7 +103,10 @@ fn saved_weights_come_back_and_damaged_ones_do_not() {
     let mut renamed = bytes.clone();
     renamed[..1900].copy_from_slice(&other.as_bytes()[..1900]);
     let message = error(&renamed);
-    assert!(message.contains("stem.weight [8, 28, 3, 3] is missing") && message.contains("stem.wieght is unknown"), "{message}");
+    assert!(
+        message.contains("stem.weight [8, 28, 3, 3] is missing") && message.contains("stem.wieght is unknown"),
+        "{message}"
+    );
     let mut infinite = bytes.clone();
     let end = infinite.len();
     infinite[end - 2..].copy_from_slice(&half::f16::INFINITY.to_le_bytes());

@@ -163,9 +163,12 @@ fn waves(t: f32) -> impl Iterator<Item = f32> {
 /// Each position four times: twice the height and the width.
 fn doubled(x: Tensor<4>) -> Tensor<4> {
     let [images, channels, height, width] = x.dims();
-    x.reshape([images, channels, height, 1, width, 1])
-        .expand([images, channels, height, 2, width, 2])
-        .reshape([images, channels, 2 * height, 2 * width])
+    x.reshape([images, channels, height, 1, width, 1]).expand([images, channels, height, 2, width, 2]).reshape([
+        images,
+        channels,
+        2 * height,
+        2 * width,
+    ])
 }
 
 /// Two convolutions around a bypass; time and class enter between them.

@@ -50,7 +50,8 @@ fn write(
     });
     // One entry only: the order of several would not be the same in every run.
     let text = serde_json::to_string(description).expect("numbers and names are plain JSON values");
-    let bytes = safetensors::serialize(views, Some([(KEY.to_owned(), text)].into())).expect("names and shapes are valid");
+    let bytes =
+        safetensors::serialize(views, Some([(KEY.to_owned(), text)].into())).expect("names and shapes are valid");
     Ok(atomic::write(path, bytes)?)
 }
 

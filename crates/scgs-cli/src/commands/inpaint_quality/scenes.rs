@@ -3,7 +3,7 @@
 use std::fmt;
 
 use anyhow::Context as _;
-use image::{GrayImage, Luma, Rgba, RgbImage, RgbaImage, imageops};
+use image::{GrayImage, Luma, RgbImage, Rgba, RgbaImage, imageops};
 use imageproc::{distance_transform::Norm, morphology};
 use rand::{RngExt, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
@@ -21,6 +21,8 @@ const SOLID: u8 = 24;
 const LOOSE: u8 = 4;
 /// Side of a crop as a multiple of its mask's.
 const WINDOW: f32 = 1.4;
+/// Blur of the cut-outs' edges in pixels.
+const FEATHER: f32 = 1.5;
 /// Objects cut out of core composites for pasting, per class.
 const PASTED: u64 = 60;
 
@@ -58,7 +60,7 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    pub(super) fn request(&self, class: Option<usize>) -> Request<'_> {
+    pub(super) fn request(&self, class: usize) -> Request<'_> {
         Request { picture: &self.picture, mask: &self.mask, prompt: "", class }
     }
 
@@ -137,8 +139,9 @@ pub(super) fn cut_outs(core: &Core, seed: u64) -> anyhow::Result<Vec<Vec<CutOut>
         let cutout = core.cutouts[class].choose(&mut rng).context("the core has no cut-outs")?;
         let (picture, object) = habitat::composite(background, cutout, SIDE, &mut rng);
         // Without the soft edge, which shows the old background.
-        let mask = GrayImage::from_fn(SIDE, SIDE, |x, y| Luma([if object.get_pixel(x, y)[0] >= 128 { 255 } else { 0 }]));
-        anyhow::Ok(CutOut::new(&picture, &mask)?)
+        let mask =
+            GrayImage::from_fn(SIDE, SIDE, |x, y| Luma([if object.get_pixel(x, y)[0] >= 128 { 255 } else { 0 }]));
+        anyhow::Ok(CutOut::new(&picture, &mask, FEATHER)?)
     };
     (0..2).map(|class| (0..PASTED).map(|i| one(class, i)).collect()).collect()
 }

@@ -5,7 +5,7 @@ use image::{Rgb, RgbImage, imageops};
 use super::{Shown, scenes::Task};
 
 /// Side of one picture on the sheet.
-const TILE: u32 = 80;
+const TILE: u32 = 64;
 const GAP: u32 = 3;
 
 /// One row per example: the picture with its mask outlined, then what each painter made of it.
@@ -35,7 +35,7 @@ pub(super) fn draw(shown: &[Shown]) -> RgbImage {
 }
 
 fn examples(task: Task) -> usize {
-    if task == Task::Object { 6 } else { 3 }
+    if task == Task::Object { 4 } else { 2 }
 }
 
 fn outline(picture: &mut RgbImage, mask: &image::GrayImage) {

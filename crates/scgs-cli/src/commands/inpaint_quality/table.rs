@@ -39,8 +39,10 @@ impl Row {
 impl Table {
     /// For the terminal.
     pub(super) fn lines(&self) -> String {
-        let mut text =
-            format!("{:<13} {:<19} {:>8} {:>8} {:>10} {:>8}\n", "task", "painted by", "Frechet", "KID/1000", "recognised", "s each");
+        let mut text = format!(
+            "{:<13} {:<19} {:>8} {:>8} {:>10} {:>8}\n",
+            "task", "painted by", "Frechet", "KID/1000", "recognised", "s each"
+        );
         for row in &self.rows {
             let [task, painter, frechet, kernel, recognised] = row.cells();
             let seconds = row.seconds.map_or("-".into(), |s| format!("{s:.3}"));
@@ -73,9 +75,8 @@ impl Table {
             text += &format!("| {} |\n", row.cells().join(" | "));
         }
         text += &format!(
-            "\n![examples]({picture})\n\nExamples, the first scenes of each task and not chosen. From the left: the scene with its mask, small \
-             diffusion, copy-paste (objects only), background crop, Telea fill. Rows: six objects, three backgrounds, three \
-             surroundings.\n"
+            "\n![examples]({picture})\n\nExamples, the first scenes of each task and not chosen. From the left: the scene with its mask, then \
+             the painters in the order of the table. Rows: four objects, two backgrounds, two surroundings.\n"
         );
         text
     }

@@ -1,4 +1,6 @@
 //! Ways of looking: attention method x layers x target, and what they give for a batch of pictures.
+//!
+//! The mask stage looks in the one way that `[attention]` sets; the mask-quality table compares many.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -7,27 +9,55 @@ use std::{
 };
 
 use burn::tensor::Tensor;
-use scgs_cam::{AttentionMap, CamError, CamMethod, Score, average_with_flip, fuse, layer_attention};
+use scgs_cam::{
+    AttentionMap, CamError, CamMethod, Epsilon, Score, average_with_flip, fuse, layer_attention, score_cam,
+};
 use scgs_models::Network;
+use serde::{Deserialize, Serialize};
 
-use crate::{Error, settings::AttentionTarget};
+use crate::Error;
 
-/// One way of making an attention map.
+/// Input sizes of a network in pixels that settings accept.
+pub(crate) const INPUT_SIZES: std::ops::RangeInclusive<usize> = 32..=512;
+/// Masked pictures per forward pass of Score-CAM; bounds memory.
+const SCORE_CAM_BATCH: usize = 16;
+
+/// Which class the attention map explains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AttentionTarget {
+    /// The class the classifier answers: what misled it.
+    Predicted,
+    /// The label: where the evidence for the right answer is.
+    True,
+    /// True minus the strongest other class.
+    Difference,
+}
+
+/// `[attention]`: one way of making an attention map.
 ///
 /// As text: `METHOD/LAYERS/TARGET`, then optionally `/flip` and `/<input size>`; layers are joined by `&` when their
 /// maps are fused. Examples: `layercam/blocks.10/true`, `gradcam++:scale-free/last&blocks.10/predicted/flip/320`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Look {
-    /// The method; Score-CAM is too slow for a table.
+    /// `gradcam`, `gradcam++`, `layercam`, ...
     pub method: CamMethod,
-    /// Layers of the network, or `last`.
+    /// Layers of the architecture, or `last`; the maps of several are averaged.
     pub layers: Vec<String>,
-    /// The score whose cause is looked for.
+    /// The score whose cause is looked for: `predicted`, `true` or `difference`.
     pub target: AttentionTarget,
     /// Whether the map is averaged with that of the mirror image.
     pub flip: bool,
-    /// Side of the network's input in pixels; `None` is the run's `backbone.input_size`.
+    /// Side of the network's input in pixels; left out, it is the run's `backbone.input_size`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub input_size: Option<usize>,
+}
+
+impl Default for Look {
+    fn default() -> Self {
+        Self::new(CamMethod::GradCamPlusPlus { epsilon: Epsilon::Absolute(1e-6) }, &["last"], AttentionTarget::True)
+    }
 }
 
 impl Look {
@@ -64,9 +94,6 @@ impl FromStr for Look {
             return Err(bad(expected.into()));
         };
         let method: CamMethod = method.parse().map_err(|e: CamError| bad(e.to_string()))?;
-        if method == CamMethod::ScoreCam {
-            return Err(bad("Score-CAM runs the network once per channel: too slow for a table".into()));
-        }
         let target = match target {
             "true" => AttentionTarget::True,
             "predicted" => AttentionTarget::Predicted,
@@ -77,7 +104,7 @@ impl FromStr for Look {
         for part in parts {
             match (part, part.parse()) {
                 ("flip", _) => look.flip = true,
-                (_, Ok(size)) if (32..=512).contains(&size) => look.input_size = Some(size),
+                (_, Ok(size)) if INPUT_SIZES.contains(&size) => look.input_size = Some(size),
                 _ => return Err(bad(format!("`{part}` is neither `flip` nor an input size of 32 to 512; {expected}"))),
             }
         }
@@ -97,7 +124,7 @@ impl Seen {
     fn at(network: &Network, layer: &str, x: Tensor<4>) -> Result<(Self, Vec<f32>), Error> {
         let activation = network
             .until(layer, x)
-            .map_err(|e| Error::Config { origin: "layer of a look".into(), message: e.to_string() })?;
+            .map_err(|e| Error::Config { origin: "attention.layers".into(), message: e.to_string() })?;
         let mut logits = Vec::new();
         let gradients = (0..network.classes())
             .map(|class| {
@@ -124,20 +151,28 @@ impl Seen {
     }
 }
 
-/// The maps of a batch: one list per picture with one entry per look, `None` where nothing is positive. `load` gives
-/// the batch `[N, 3, size, size]` for an input size; `labels` has one class per picture; `size` is that of the maps.
+/// What a look found in one picture.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Found {
+    /// The class that the map explains.
+    pub(crate) target: usize,
+    /// `None` where nothing is positive.
+    pub(crate) map: Option<AttentionMap>,
+}
+
+/// The maps of a batch: one list per picture with one entry per look. `load` gives the batch `[N, 3, size, size]` for an input size; `labels` has one class per picture; `size` is that of the maps.
 /// A look without an input size of its own uses `native`.
 ///
 /// # Errors
 /// [`Error::Config`] for an unknown layer, and those of loading and of the attention methods.
-pub(super) fn maps(
+pub(crate) fn maps(
     network: &Network,
     looks: &[Look],
     native: usize,
     labels: &[usize],
     size: (usize, usize),
     load: &dyn Fn(usize) -> Result<Tensor<4>, Error>,
-) -> Result<Vec<Vec<Option<AttentionMap>>>, Error> {
+) -> Result<Vec<Vec<Found>>, Error> {
     let last = network.layers().pop().expect("a network has layers");
     let name = |layer: &String| if layer == "last" { last.clone() } else { layer.clone() };
     let mut seen: BTreeMap<(usize, bool, String), (Seen, Vec<f32>)> = BTreeMap::new();
@@ -170,8 +205,13 @@ pub(super) fn maps(
                 let (seen, logits) = &seen[&(side, mirrored, layer)];
                 let scores: Vec<Score> =
                     logits.chunks(classes).zip(labels).map(|(row, &label)| score(look.target, row, label)).collect();
-                let tail = |a: Tensor<4>| seen.linearised(a);
-                layers.push(layer_attention(&look.method, seen.activation.clone(), &tail, &scores, size)?);
+                let activation = seen.activation.clone();
+                layers.push(if look.method == CamMethod::ScoreCam {
+                    let x = if mirrored { inputs[&side].clone().flip([3]) } else { inputs[&side].clone() };
+                    score_cam(activation, x, &|pictures| network.forward(pictures), &scores, size, SCORE_CAM_BATCH)?
+                } else {
+                    layer_attention(&look.method, activation, &|a| seen.linearised(a), &scores, size)?
+                });
             }
             // Layers without attention do not take part in the mean.
             (0..labels.len())
@@ -183,13 +223,18 @@ pub(super) fn maps(
         };
         let plain = one(false)?;
         let mirror = if look.flip { one(true)? } else { vec![None; labels.len()] };
-        for ((maps, plain), mirror) in of_picture.iter_mut().zip(plain).zip(mirror) {
-            maps.push(match (plain, mirror) {
+        let (_, logits) = &seen[&(look.input_size.unwrap_or(native), false, name(&look.layers[0]))];
+        for (i, ((found, plain), mirror)) in of_picture.iter_mut().zip(plain).zip(mirror).enumerate() {
+            let map = match (plain, mirror) {
                 (Some(plain), Some(mirror)) => Some(average_with_flip(&plain, &mirror)?),
                 (Some(plain), None) => Some(plain),
                 (None, Some(mirror)) => Some(mirror.flipped()),
                 (None, None) => None,
-            });
+            };
+            let target = match score(look.target, &logits[i * classes..(i + 1) * classes], labels[i]) {
+                Score::Class(class) | Score::Difference { of: class, .. } => class,
+            };
+            found.push(Found { target, map });
         }
     }
     Ok(of_picture)
@@ -231,7 +276,6 @@ mod tests {
             ("layercam/last", "expected METHOD/LAYERS/TARGET"),
             ("layercam/last/right", "unknown target `right`"),
             ("layercam/last/true/20", "`20` is neither `flip` nor an input size of 32 to 512"),
-            ("scorecam/last/true", "too slow"),
         ] {
             let message = text.parse::<Look>().unwrap_err().to_string();
             assert!(message.contains(reason), "{message}");
@@ -259,8 +303,9 @@ mod tests {
         for (at, look) in looks.iter().enumerate() {
             let expected = attention(&look.method, activation.clone(), &tail, &scores, (32, 32)).unwrap();
             for (row, expected) in expected.iter().enumerate() {
-                assert_eq!(found[row][at].is_some(), expected.is_some(), "{look} row {row}");
-                if let (Some(found), Some(expected)) = (&found[row][at], expected) {
+                assert_eq!(found[row][at].map.is_some(), expected.is_some(), "{look} row {row}");
+                assert_eq!(found[row][at].target, labels[row]);
+                if let (Some(found), Some(expected)) = (&found[row][at].map, expected) {
                     let worst =
                         found.values.iter().zip(&expected.values).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
                     assert!(worst < 1e-4, "{look} row {row}: {worst}");

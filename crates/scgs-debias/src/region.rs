@@ -1,14 +1,18 @@
 //! Ways of turning a map into a region: a mask rule, then tidying up.
+//!
+//! The mask stage uses the one that `[mask]` sets; the mask-quality table compares many.
 
 use std::{collections::VecDeque, fmt, str::FromStr};
 
 use image::RgbImage;
 use scgs_cam::{AttentionMap, Mask, MaskError, MaskRule, object_region};
+use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// A step after the rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A step after the rule. As text: `largest`, `fill`, `dilateN`, `openN`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum Tidy {
     /// Keeps the largest piece.
     Largest,
@@ -18,6 +22,38 @@ pub enum Tidy {
     Dilate(u8),
     /// Removes what is thinner than twice so many pixels, by shrinking and growing.
     Open(u8),
+}
+
+impl fmt::Display for Tidy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Largest => f.write_str("largest"),
+            Self::Fill => f.write_str("fill"),
+            Self::Dilate(radius) => write!(f, "dilate{radius}"),
+            Self::Open(radius) => write!(f, "open{radius}"),
+        }
+    }
+}
+
+impl From<Tidy> for String {
+    fn from(tidy: Tidy) -> Self {
+        tidy.to_string()
+    }
+}
+
+impl TryFrom<String> for Tidy {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let radius = |name| text.strip_prefix(name).and_then(|n| n.parse::<u8>().ok());
+        match text.as_str() {
+            "largest" => Ok(Self::Largest),
+            "fill" => Ok(Self::Fill),
+            _ => radius("dilate").map(Self::Dilate).or_else(|| radius("open").map(Self::Open)).ok_or_else(|| {
+                format!("unknown step `{text}`, expected largest, fill, dilateN or openN with N up to 255 pixels")
+            }),
+        }
+    }
 }
 
 /// A mask rule with the steps after it.
@@ -46,7 +82,7 @@ impl Region {
     ///
     /// # Errors
     /// None for the mask of a picture with pixels.
-    pub(super) fn tidied(&self, region: &Mask) -> Result<Mask, MaskError> {
+    pub(crate) fn tidied(&self, region: &Mask) -> Result<Mask, MaskError> {
         self.tidy.iter().try_fold(region.clone(), |region, step| match step {
             Tidy::Largest => Ok(region.largest_component()),
             Tidy::Fill => filled(&region),
@@ -103,12 +139,7 @@ impl fmt::Display for Region {
                 write!(f, "grab-cut:{sure}:{probable}:{background}:{iterations}")
             }
         }?;
-        self.tidy.iter().try_for_each(|step| match step {
-            Tidy::Largest => f.write_str("+largest"),
-            Tidy::Fill => f.write_str("+fill"),
-            Tidy::Dilate(radius) => write!(f, "+dilate{radius}"),
-            Tidy::Open(radius) => write!(f, "+open{radius}"),
-        })
+        self.tidy.iter().try_for_each(|step| write!(f, "+{step}"))
     }
 }
 
@@ -137,14 +168,7 @@ impl FromStr for Region {
             },
             _ => return Err(bad()),
         };
-        let tidy = parts.map(|part| {
-            let radius = |name| part.strip_prefix(name).and_then(|n| n.parse::<u8>().ok());
-            match part {
-                "largest" => Ok(Tidy::Largest),
-                "fill" => Ok(Tidy::Fill),
-                _ => radius("dilate").map(Tidy::Dilate).or_else(|| radius("open").map(Tidy::Open)).ok_or_else(bad),
-            }
-        });
+        let tidy = parts.map(|part| Tidy::try_from(part.to_owned()).map_err(|_| bad()));
         Ok(Self { rule, tidy: tidy.collect::<Result<_, _>>()? })
     }
 }

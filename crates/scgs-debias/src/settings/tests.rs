@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use scgs_cam::MaskRule;
+
 use super::*;
 
 fn definition(extra: &str) -> Definition {

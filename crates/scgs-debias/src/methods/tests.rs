@@ -1,0 +1,1 @@
+//! Parity and synthetic-problem tests of the methods.

@@ -1,0 +1,187 @@
+//! Every setting of a run: read from TOML, checked all at once, hashed into the run's folder name.
+//!
+//! Layers, later ones win: the defaults below, the data set's `[recipe]`, its `[profiles.<name>]`, a configuration
+//! file, `--set section.key=value`.
+
+mod identify;
+mod input;
+mod layers;
+mod mask;
+mod methods;
+mod synthesis;
+mod train;
+
+use std::fmt;
+
+use scgs_data::{Definition, HabitatConfig};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+pub use identify::{Auto, ClusterCount, ClusterSettings, IdentifyRule, IdentifySettings};
+pub use input::{BackboneSettings, DataSettings};
+pub use mask::{ControlShape, MaskSettings};
+pub use methods::{
+    AfrSettings, CncSettings, CvarDroSettings, DfrSettings, DfrSplit, GroupDroSettings, JttSettings, LffSettings,
+    LisaSettings, MasktuneSettings, MixSettings, Penalty, PretrainSettings,
+};
+pub use synthesis::{InpainterKind, SynthesisSettings};
+pub use train::{HeadSettings, TrainMode, TrainSettings};
+
+use crate::{Error, look::Look};
+use layers::{config_error, layer, parse_set};
+
+/// All settings that can change a result, except the seed and the list of arms.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// How pictures are read.
+    pub data: DataSettings,
+    /// How the embedded data set is composed; without effect on others.
+    pub habitat: HabitatConfig,
+    /// The network.
+    pub backbone: BackboneSettings,
+    /// How every arm is trained.
+    pub train: TrainSettings,
+    /// Which training pictures count as mistakes.
+    pub identify: IdentifySettings,
+    /// How the mistakes are grouped.
+    pub cluster: ClusterSettings,
+    /// Where the classifier looks.
+    pub attention: Look,
+    /// Which part of a picture is repainted.
+    pub mask: MaskSettings,
+    /// What is painted, and how often.
+    pub synthesis: SynthesisSettings,
+    /// Just Train Twice.
+    pub jtt: JttSettings,
+    /// Group DRO.
+    pub groupdro: GroupDroSettings,
+    /// Conditional value at risk.
+    pub cvar_dro: CvarDroSettings,
+    /// Deep feature reweighting.
+    pub dfr: DfrSettings,
+    /// Automatic feature reweighting.
+    pub afr: AfrSettings,
+    /// Learning from failure.
+    pub lff: LffSettings,
+    /// mixup.
+    pub mixup: MixSettings,
+    /// CutMix.
+    pub cutmix: MixSettings,
+    /// LISA.
+    pub lisa: LisaSettings,
+    /// MaskTune.
+    pub masktune: MasktuneSettings,
+    /// Correct-n-Contrast.
+    pub cnc: CncSettings,
+    /// New pictures first, real ones after.
+    pub pretrain: PretrainSettings,
+}
+
+/// One impossible setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Such as `identify.folds`.
+    pub key: &'static str,
+    /// The value given.
+    pub value: String,
+    /// The values that are possible.
+    pub expected: &'static str,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is {}, expected {}", self.key, self.value, self.expected)
+    }
+}
+
+/// Collects what is wrong, so that all of it can be said at once.
+#[derive(Debug, Default)]
+struct Checks {
+    problems: Vec<Problem>,
+}
+
+impl Checks {
+    /// Notes a problem unless `holds`.
+    fn require(&mut self, holds: bool, key: &'static str, value: &dyn fmt::Display, expected: &'static str) {
+        if !holds {
+            self.problems.push(Problem { key, value: value.to_string(), expected });
+        }
+    }
+}
+
+/// Above 0 and finite.
+fn positive(v: f64) -> bool {
+    v > 0.0 && v.is_finite()
+}
+
+impl Settings {
+    /// Merges the layers and checks the result. `file` is a configuration file's name and content.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for unreadable TOML, unknown keys and wrong types, naming the layer; [`Error::Settings`] for
+    /// values out of range, all at once.
+    pub fn resolve(
+        definition: &Definition,
+        profile: Option<&str>,
+        file: Option<(String, toml::Table)>,
+        sets: &[String],
+    ) -> Result<Self, Error> {
+        let mut merged = toml::Table::new();
+        let name = &definition.name;
+        layer(&mut merged, definition.recipe.clone(), &format!("[recipe] of data set {name}"))?;
+        if let Some(profile) = profile {
+            let table = definition.profiles.get(profile).ok_or_else(|| Error::Config {
+                origin: "--profile".into(),
+                message: format!(
+                    "data set {name} has no profile `{profile}`; it has: {}",
+                    definition.profiles.keys().cloned().collect::<Vec<_>>().join(", ")
+                ),
+            })?;
+            layer(&mut merged, table.clone(), &format!("[profiles.{profile}] of data set {name}"))?;
+        }
+        if let Some((origin, table)) = file {
+            layer(&mut merged, table, &origin)?;
+        }
+        for set in sets {
+            layer(&mut merged, parse_set(set)?, &format!("--set {set}"))?;
+        }
+        let settings: Self = merged.try_into().map_err(|e: toml::de::Error| config_error("settings", &e))?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// Refuses impossible values, all at once, before anything long starts.
+    ///
+    /// # Errors
+    /// [`Error::Settings`].
+    pub fn check(&self) -> Result<(), Error> {
+        self.habitat.check()?;
+        let mut checks = Checks::default();
+        self.backbone.check(&mut checks);
+        self.train.check(&mut checks);
+        self.identify.check(&mut checks);
+        self.cluster.check(&mut checks);
+        self.attention.check(&mut checks);
+        self.mask.check(&mut checks);
+        self.synthesis.check(&mut checks);
+        methods::check(self, &mut checks);
+        let problems = checks.problems;
+        if problems.is_empty() { Ok(()) } else { Err(Error::Settings(problems)) }
+    }
+
+    /// Twelve hexadecimal digits that change with every setting and with `identity`: the data set, the device and the
+    /// hash of the weights.
+    pub fn hash(&self, identity: &[&str]) -> String {
+        let text = toml::to_string(self).expect("settings are plain TOML values");
+        let mut hasher = Sha256::new();
+        for part in identity.iter().copied().chain([text.as_str()]) {
+            hasher.update((part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        hasher.finalize().iter().take(6).map(|b| format!("{b:02x}")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;
