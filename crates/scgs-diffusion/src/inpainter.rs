@@ -88,4 +88,12 @@ pub enum InpaintError {
     /// Occurs when the feathering radius is negative or not a number.
     #[error("feather is {0} px, expected a number from 0 to 32")]
     Feather(f32),
+    /// Occurs when an object of a class is asked for that the inpainter has not learned.
+    #[error("asked to paint an object of class {class}, but this inpainter knows the classes 0 to {}", known - 1)]
+    UnknownClass {
+        /// The class.
+        class: usize,
+        /// How many there are.
+        known: usize,
+    },
 }
