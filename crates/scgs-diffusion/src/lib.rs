@@ -23,6 +23,7 @@
 
 mod background_crop;
 mod inpainter;
+pub mod sd;
 
 pub use background_crop::BackgroundCrop;
 pub use inpainter::{InpaintError, Inpainter, Request};

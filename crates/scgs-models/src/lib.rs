@@ -37,4 +37,4 @@ pub use efficientnet_lite::EfficientNetLite0;
 pub use network::{Network, UnknownLayer, pooled};
 pub use published::PublishedWeights;
 pub use resnet::ResNet;
-pub use weights::{HeadPolicy, Mismatch, WeightsError, load, save};
+pub use weights::{HeadPolicy, LazyTensor, Mismatch, WeightsError, load, open_tensors, save};
