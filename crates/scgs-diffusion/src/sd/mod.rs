@@ -1,13 +1,20 @@
 //! Stable Diffusion inpainting, equal to diffusers 0.35.
 
+mod config;
 mod folder;
+mod layers;
 mod lora;
 mod scheduler;
+mod text;
+mod textual_inversion;
 mod tokenizer;
 mod weights;
 
+pub use config::ConfigError;
 pub use folder::{FolderError, HubCache, ModelFolder, Variant};
 pub use lora::{Lora, LoraError, LoraPart};
 pub use scheduler::{Prediction, Scheduler, SchedulerConfig, SchedulerError, SchedulerKind};
+pub use text::{TextActivation, TextConfig, TextEncoder, TextError};
+pub use textual_inversion::{Embedding, EmbeddingError};
 pub use tokenizer::{Encoded, Tokenizer, TokenizerError};
 pub use weights::{Part, PartError, Weights};
