@@ -65,6 +65,7 @@ fn embeddings_equal_those_of_transformers() {
         assert_eq!(encoder.width(), 32);
         for (skip, expected) in [(0, "last"), (1, "skip1"), (2, "skip2")] {
             let found = difference(encoder.encode(&prompts(), skip).unwrap(), &format!("{name}/{expected}"));
+            println!("{name} {expected}: {found:e}");
             assert!(found < 2e-5, "{name} {expected}: off by {found:e}");
         }
         // A prompt does not depend on the others.

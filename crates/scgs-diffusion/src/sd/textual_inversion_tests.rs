@@ -78,6 +78,7 @@ fn learned_words_give_the_embeddings_of_diffusers() {
     let expected = values("embeddings");
     assert_eq!(found.len(), expected.len());
     let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    println!("learned words: {worst:e}");
     assert!(worst < 1e-5, "off by {worst:e}");
 }
 
