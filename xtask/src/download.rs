@@ -7,6 +7,7 @@
 mod failure;
 mod fetch;
 mod http;
+mod hub;
 mod install;
 mod lock;
 mod part;
@@ -26,6 +27,7 @@ use clap::ValueEnum;
 
 use crate::Outcome;
 use crate::workspace::Workspace;
+use hub::Hub;
 use install::{Found, Installer};
 use sources::Sources;
 
@@ -46,6 +48,9 @@ enum Name {
     WeightsResnet50,
     /// ResNet-101 trained on ImageNet, two versions of 179 MB.
     WeightsResnet101,
+    /// Stable Diffusion 1.5 for inpainting, half precision, 2.1 GB.
+    #[value(name = "weights-sd15-inpaint")]
+    WeightsSd15Inpaint,
 }
 
 /// What to download, and where to.
@@ -79,6 +84,8 @@ struct Policy {
     least_bytes: u64,
     /// Whether `HTTPS_PROXY` and its kin count.
     proxy_from_environment: bool,
+    /// How Hugging Face is reached.
+    hub: Hub,
     /// Free bytes at a folder; see [`space::free`].
     free_space: fn(&Path) -> Option<u64>,
 }
@@ -94,6 +101,7 @@ impl Default for Policy {
             stall: Duration::from_secs(30),
             least_bytes: 30 * 1024,
             proxy_from_environment: true,
+            hub: Hub::from_environment(),
             free_space: space::free,
         }
     }
@@ -109,7 +117,9 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> anyhow::Result<Outcome>
     let sources = Sources::read(&path)?;
     println!("{}\nlicence: {}", sources.title, sources.licence);
     let first = download(&sources, &args.data_dir, args.from.as_deref(), &Policy::default())?;
-    println!("use it with: {}", sources.usage.replace("{path}", &first.display().to_string()));
+    let folder = first.parent().unwrap_or(&first).display().to_string();
+    let usage = sources.usage.replace("{folder}", &folder).replace("{path}", &first.display().to_string());
+    println!("use it with: {usage}");
     Ok(Outcome::Done)
 }
 

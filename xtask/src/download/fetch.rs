@@ -9,6 +9,7 @@ use ureq::Agent;
 use super::Policy;
 use super::failure::{Failure, Retry, size};
 use super::http::{self, Answer};
+use super::hub::Token;
 use super::part::{Origin, Part};
 use super::progress::Progress;
 use super::verify::Expected;
@@ -18,6 +19,8 @@ use super::verify::Expected;
 pub(super) struct Wanted<'a> {
     /// From where.
     pub(super) url: &'a str,
+    /// The token of an account there.
+    pub(super) token: Option<&'a Token>,
     /// Name for the progress.
     pub(super) name: &'a str,
     /// What the file must be.
@@ -86,7 +89,7 @@ fn attempt(agent: &Agent, wanted: &Wanted<'_>, part: &Part, policy: &Policy) -> 
     let offset = if origin.is_some() { part.len() } else { 0 };
     let validator = origin.as_ref().filter(|origin| origin.url == url).and_then(|origin| origin.validator.as_deref());
 
-    let reply = match http::get(agent, url, offset, validator)? {
+    let reply = match http::get(agent, url, wanted.token, offset, validator)? {
         Answer::Bytes(reply) => reply,
         Answer::Restart(failure) => {
             part.discard().map_err(local)?;

@@ -2,11 +2,13 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ureq::config::RedirectAuthHeaders;
 use ureq::http::{HeaderMap, Response, StatusCode, header};
 use ureq::{Agent, Body, Error};
 
 use super::Policy;
 use super::failure::{Failure, Retry};
+use super::hub::Token;
 
 /// An answer that brings the file, or a part of it.
 #[derive(Debug)]
@@ -38,6 +40,7 @@ pub(super) enum Answer {
 pub(super) fn client(policy: &Policy) -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
+        .redirect_auth_headers(RedirectAuthHeaders::Never)
         .user_agent(concat!("scgs-xtask/", env!("CARGO_PKG_VERSION")))
         // The length and hash of a file are those of its bytes as they are stored.
         .accept_encoding("identity")
@@ -53,13 +56,23 @@ pub(super) fn client(policy: &Policy) -> Agent {
     .new_agent()
 }
 
-/// Asks for `url` from byte `offset` on, provided that it is still the version `validator` belongs to.
+/// Asks for `url` from byte `offset` on, provided that it is still the version `validator` belongs to. The token goes to
+/// this host only: a redirect to another one, such as a store of large files, is followed without it.
 ///
 /// # Errors
 /// Everything that is not an [`Answer`].
-pub(super) fn get(agent: &Agent, url: &str, offset: u64, validator: Option<&str>) -> Result<Answer, Failure> {
+pub(super) fn get(
+    agent: &Agent,
+    url: &str,
+    token: Option<&Token>,
+    offset: u64,
+    validator: Option<&str>,
+) -> Result<Answer, Failure> {
     // A source with https must not be led to plain http.
     let mut request = agent.get(url).config().https_only(url.starts_with("https://")).build();
+    if let Some(token) = token {
+        request = request.header(header::AUTHORIZATION, token.bearer());
+    }
     if offset > 0 {
         request = request.header(header::RANGE, format!("bytes={offset}-"));
         if let Some(validator) = validator {

@@ -181,10 +181,12 @@ impl<'a> Installer<'a> {
     }
 
     fn install_source(&mut self, item: &Item, source: &Source) -> Result<(), Failure> {
-        let local = |error: io::Error| Failure::local(&source.url, &error);
         let expected = self.expected(source);
+        let (url, token) = self.policy.hub.resolve(&source.url)?;
+        let local = |error: io::Error| Failure::local(&url, &error);
         let wanted = Wanted {
-            url: &source.url,
+            url: &url,
+            token,
             name: &source.name,
             expected: &expected,
             about_bytes: source.bytes.or(source.about_bytes).unwrap_or(UNKNOWN_BYTES),
@@ -204,15 +206,15 @@ impl<'a> Installer<'a> {
                     if !pieced {
                         let next = "it is another file and was removed; if it is right, remove its entry from \
                                     scgs-lock.toml, or else take another source with --from";
-                        return Err(Failure::lasting(&source.url, format!("the file came, but {difference}"), next));
+                        return Err(Failure::lasting(&url, format!("the file came, but {difference}"), next));
                     }
                 }
             }
         }
         let print = print.expect("the loop ends with it");
         let result = match &item.unpack {
-            None => self.place_file(item, &part, &source.name, &print, &source.url),
-            Some(_) => self.place_folder(item, part.path(), &source.name, &print, &source.url),
+            None => self.place_file(item, &part, &source.name, &print, &url),
+            Some(_) => self.place_folder(item, part.path(), &source.name, &print, &url),
         };
         match result {
             // Renamed or unpacked; an archive is of no more use.
@@ -224,7 +226,7 @@ impl<'a> Installer<'a> {
                 }
                 let next =
                     if kept { "the download itself is kept for the next call" } else { "nothing of it was kept" };
-                Err(Failure::lasting(&source.url, format!("the file came, but {error:#}"), next))
+                Err(Failure::lasting(&url, format!("the file came, but {error:#}"), next))
             }
         }
     }

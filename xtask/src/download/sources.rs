@@ -15,7 +15,7 @@ pub(super) struct Sources {
     pub(super) licence: String,
     /// How to get it when no source works, or none can work without a login.
     pub(super) by_hand: String,
-    /// The command that uses it; `{path}` stands for where the first file ended up.
+    /// The command that uses it; `{path}` stands for where the first file ended up, `{folder}` for the folder around it.
     pub(super) usage: String,
     /// The files, each independent of the others.
     #[serde(rename = "file")]

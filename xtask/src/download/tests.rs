@@ -1,6 +1,7 @@
 //! Downloads from a server on this computer that misbehaves: the file arrives whole, or the error says why not.
 
 mod faults;
+mod hub;
 mod places;
 mod resume;
 mod server;
@@ -8,6 +9,7 @@ mod server;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::hub::Hub;
 use super::sources::{Item, Source, Sources, Unpack};
 use super::verify::fingerprint;
 use super::{Policy, download};
@@ -23,6 +25,7 @@ fn policy() -> Policy {
         stall: Duration::from_millis(400),
         least_bytes: 1000,
         proxy_from_environment: false,
+        hub: Hub::default(),
         free_space: |_| Some(u64::MAX),
     }
 }

@@ -233,11 +233,21 @@ fn every_name_has_its_list() {
         let sources = super::Sources::read(&folder.join(&file)).unwrap();
         for item in sources.files.iter().filter(|item| item.unpack.is_none()) {
             for source in &item.sources {
+                if let Some((_, tail)) = source.url.split_once("/resolve/main/") {
+                    // A folder of many files: where each lies in it, and a name of its own in the lock file.
+                    assert!(item.path.ends_with(&format!("/{tail}")) && source.about_bytes.is_some(), "{}", item.path);
+                    assert!(source.name.ends_with(&tail.replace('/', ".")), "{}", source.name);
+                    continue;
+                }
                 let prefix = source.name.rsplit_once('-').unwrap().1.trim_end_matches(".pth");
                 assert!(source.sha256.as_ref().unwrap().starts_with(prefix), "{}", source.name);
                 assert!(item.path.ends_with(&source.name) && source.url.ends_with(&source.name), "{}", source.name);
             }
         }
+        let mut names: Vec<&str> = sources.files.iter().map(|item| item.sources[0].name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), sources.files.len(), "{file}: two files with one name in the lock file");
         expected.push(file);
     }
     expected.sort();
