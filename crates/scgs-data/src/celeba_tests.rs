@@ -12,9 +12,7 @@ fn definition() -> Definition {
 /// Name and value of 4 attributes per picture; two pictures per split and group.
 fn rows() -> Vec<(String, [i8; 4], usize)> {
     let sign = |bit: usize| if bit == 1 { 1 } else { -1 };
-    (0..24)
-        .map(|i| (format!("{:06}.jpg", i + 1), [1, sign(i / 2 % 2), -1, sign(i % 2)], i / 8))
-        .collect()
+    (0..24).map(|i| (format!("{:06}.jpg", i + 1), [1, sign(i / 2 % 2), -1, sign(i % 2)], i / 8)).collect()
 }
 
 const NAMES: [&str; 4] = ["Young", "Blond_Hair", "Smiling", "Male"];
@@ -116,12 +114,16 @@ fn faults_are_named() {
     let edit = |from: &str, to: &str| (txt().0.replacen(from, to, 1), txt().1);
     assert!(message("txt", edit("24\n", "25\n")).contains("promises 25 rows and has 24"));
     assert!(message("txt", edit("24\n", "000001.jpg\n")).contains("expected the number of pictures"));
-    assert!(message("txt", edit("000003.jpg", "000099.jpg")).contains("`000099.jpg` has no row in list_eval_partition"));
+    assert!(
+        message("txt", edit("000003.jpg", "000099.jpg")).contains("`000099.jpg` has no row in list_eval_partition")
+    );
     assert!(message("txt", edit("000003.jpg   1", "000003.jpg")).contains("line 5: 3 values, the names are 4"));
     assert!(message("txt", edit("000003.jpg", "000002.jpg")).contains("occurs already in line 4"));
     let both = |to: &str| (txt().0.replace("000003.jpg", to), txt().1.replace("000003.jpg", to));
     assert!(message("txt", both("../3.jpg")).contains("`../3.jpg` is no file name below img_align_celeba"));
-    assert!(message("txt", both("gone.jpg")).contains("1 of 24 pictures are missing:\n  line 5: img_align_celeba/gone.jpg"));
+    assert!(
+        message("txt", both("gone.jpg")).contains("1 of 24 pictures are missing:\n  line 5: img_align_celeba/gone.jpg")
+    );
     assert!(message("txt", (txt().0, txt().1.replacen("jpg 0", "jpg 7", 1))).contains("line 1: `000001.jpg 7`"));
     let (attributes, partition) = csv();
     assert!(message("csv", (attributes.replacen(",-1", ",2", 1), partition)).contains("expected -1 or 1"));
@@ -134,7 +136,17 @@ fn faults_are_named() {
 #[test]
 fn the_full_length_is_read_in_under_half_a_second() {
     let folder = tempfile::tempdir().unwrap();
-    let names: Vec<String> = (0..40).map(|i| if i == 9 { "Blond_Hair".into() } else if i == 20 { "Male".into() } else { format!("A{i}") }).collect();
+    let names: Vec<String> = (0..40)
+        .map(|i| {
+            if i == 9 {
+                "Blond_Hair".into()
+            } else if i == 20 {
+                "Male".into()
+            } else {
+                format!("A{i}")
+            }
+        })
+        .collect();
     let mut attributes = format!("202599\n{}\n", names.join(" "));
     let mut partition = String::new();
     let values = [" -1"; 40].concat();

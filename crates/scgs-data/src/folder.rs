@@ -44,13 +44,7 @@ pub(crate) fn read(root: &Path, definition: &Definition) -> Result<Table, DataEr
     Ok(table)
 }
 
-fn add(
-    table: &mut Table,
-    root: &Path,
-    below: &Path,
-    definition: &Definition,
-    split: Split,
-) -> Result<(), DataError> {
+fn add(table: &mut Table, root: &Path, below: &Path, definition: &Definition, split: Split) -> Result<(), DataError> {
     let folder = root.join(below);
     let found = folder_names(&folder)?;
     let unknown = found.iter().find(|name| !definition.classes.contains(name));

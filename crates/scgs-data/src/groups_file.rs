@@ -2,7 +2,11 @@
 
 use std::{collections::HashMap, path::Path};
 
-use crate::{DataError, Definition, RowProblem, read::Table, waterbirds::code_or_name};
+use crate::{
+    DataError, Definition, RowProblem,
+    read::Table,
+    waterbirds::{code_or_name, read_unix},
+};
 
 /// Gives every sample the attribute that the groups file names.
 ///
@@ -11,7 +15,7 @@ use crate::{DataError, Definition, RowProblem, read::Table, waterbirds::code_or_
 /// occur twice, and for the first samples that it does not name.
 pub(crate) fn apply(root: &Path, file: &str, definition: &Definition, table: &mut Table) -> Result<(), DataError> {
     let path = root.join(file);
-    let bytes = fs_err::read(&path)?;
+    let bytes = read_unix(&path)?;
     let mut reader = csv::Reader::from_reader(bytes.as_slice());
     let refuse = |problems| DataError::Rows { path: path.clone(), problems };
     let found: Vec<String> = match reader.headers() {

@@ -39,9 +39,7 @@ mod stream;
 mod transform;
 pub mod waterbirds;
 
-pub use definition::{
-    CelebaOptions, ColumnMap, Definition, FolderOptions, Layout, PublishedCounts, WaterbirdsOptions,
-};
+pub use definition::{CelebaOptions, ColumnMap, Definition, FolderOptions, Layout, PublishedCounts, WaterbirdsOptions};
 pub use error::{DataError, RowProblem};
 pub use habitat::{HabitatConfig, compose, compose_balanced_train};
 pub use index::{GroupCount, GroupCounts, Grouped, Index, Sample, Split};

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use crate::{
     DataError, Definition, RowProblem, Sample,
     read::Table,
-    waterbirds::{METADATA, code_or_name, csv_problem, inside, number, rows_error, split_code_or_name},
+    waterbirds::{METADATA, code_or_name, csv_problem, inside, number, read_unix, rows_error, split_code_or_name},
 };
 
 /// Reads `root/metadata.csv`, or the file that the column map names.
 pub(crate) fn read(root: &Path, definition: &Definition) -> Result<Table, DataError> {
     let columns = definition.columns.clone().unwrap_or_default();
     let path = root.join(columns.table.as_deref().unwrap_or(METADATA));
-    let bytes = fs_err::read(&path)?;
+    let bytes = read_unix(&path)?;
     let mut reader = csv::Reader::from_reader(bytes.as_slice());
     let found: Vec<String> = match reader.headers() {
         Ok(header) => header.iter().map(|name| name.trim().to_owned()).collect(),

@@ -7,8 +7,8 @@ use std::{
 };
 
 use crate::{
-    DataError, Definition, Grouped, Index, Layout, ReadOptions, RowProblem, Sample, Split, celeba, check_counts, folder,
-    groups_file, metadata, metashift, waterbirds,
+    DataError, Definition, Grouped, Index, Layout, ReadOptions, RowProblem, Sample, Split, celeba, check_counts,
+    folder, groups_file, metadata, metashift, waterbirds,
 };
 
 /// What a layout's reader hands on: parallel lists.
@@ -141,8 +141,9 @@ fn files_in(folder: &Path) -> BTreeSet<OsString> {
 fn refuse_empty_groups(path: &Path, grouped: &Grouped, definition: &Definition) -> Result<(), DataError> {
     for split in Split::ALL {
         let counts = grouped.counts(split);
-        let foreseen =
-            |group: usize| definition.counts.as_ref().is_some_and(|published| published.of(split).get(group) == Some(&0));
+        let foreseen = |group: usize| {
+            definition.counts.as_ref().is_some_and(|published| published.of(split).get(group) == Some(&0))
+        };
         let empty = counts.groups.iter().enumerate().find(|(at, group)| group.n == 0 && !foreseen(*at));
         if let Some((_, empty)) = empty {
             let group = counts.name(empty);

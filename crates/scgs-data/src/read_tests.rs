@@ -31,8 +31,14 @@ fn own(layout: Layout) -> Definition {
 #[test]
 fn discs_metashift_has_the_published_counts() {
     let folder = tempfile::tempdir().unwrap();
-    let sizes = [("train/cat/cat(sofa)", 231), ("train/cat/cat(bed)", 380), ("train/dog/dog(bench)", 145),
-        ("train/dog/dog(bike)", 367), ("test/cat/cat(shelf)", 235), ("test/dog/dog(shelf)", 306)];
+    let sizes = [
+        ("train/cat/cat(sofa)", 231),
+        ("train/cat/cat(bed)", 380),
+        ("train/dog/dog(bench)", 145),
+        ("train/dog/dog(bike)", 367),
+        ("test/cat/cat(shelf)", 235),
+        ("test/dog/dog(shelf)", 306),
+    ];
     for (below, n) in sizes {
         fill(&folder.path().join("MetaDatasetCatDog"), below, n);
     }
@@ -53,9 +59,12 @@ fn discs_metashift_has_the_published_counts() {
 #[test]
 fn subpopbenchs_metashift_pools_and_draws() {
     let folder = tempfile::tempdir().unwrap();
-    for (below, n) in
-        [("train/cat/cat(indoor)", 120), ("train/dog/dog(outdoor)", 110), ("test/cat/cat(outdoor)", 50), ("test/dog/dog(indoor)", 69)]
-    {
+    for (below, n) in [
+        ("train/cat/cat(indoor)", 120),
+        ("train/dog/dog(outdoor)", 110),
+        ("test/cat/cat(outdoor)", 50),
+        ("test/dog/dog(indoor)", 69),
+    ] {
         fill(folder.path(), below, n);
     }
     let grouped = read(&shipped("metashift-indoor-outdoor"), folder.path(), ReadOptions::default()).unwrap();
@@ -129,7 +138,10 @@ fn a_groups_file_gives_the_attribute() {
         fs_err::write(&path, text).unwrap();
         read(&definition, folder.path(), ReadOptions::default()).unwrap_err().to_string()
     };
-    assert!(message(&text.replacen("out,", "up,", 1)).contains("line 2: attribute is `up`, expected one of 0 (in), 1 (out)"));
+    assert!(
+        message(&text.replacen("out,", "up,", 1))
+            .contains("line 2: attribute is `up`, expected one of 0 (in), 1 (out)")
+    );
     assert!(message(&text.replacen("train/cat/1", "train/cat/7", 1)).contains("`train/cat/7.jpg` is no picture"));
     assert!(message(&text.replacen("train/cat/1", "train/cat/0", 1)).contains("occurs already"));
     assert!(message(&text.replacen("out,train/cat/1.jpg\r\n", "", 1)).contains("no row for `train/cat/1.jpg`"));
@@ -170,7 +182,9 @@ fn any_table_can_be_mapped() {
         fs_err::write(&path, rows.replacen(from, to, 1)).unwrap();
         read(&definition, folder.path(), ReadOptions::default()).unwrap_err().to_string()
     };
-    assert!(message("in,cat,train", "in,cow,train").contains("line 2: class is `cow`, expected one of 0 (cat), 1 (dog)"));
+    assert!(
+        message("in,cat,train", "in,cow,train").contains("line 2: class is `cow`, expected one of 0 (cat), 1 (dog)")
+    );
     assert!(message("in,cat,train", "in,cat,trai").contains("line 2: part is `trai`, expected 0 or train"));
     assert!(message("bild, 0 ü0.jpg", "/etc/passwd").contains("line 2: path is `/etc/passwd`"));
     assert!(message("bild, 0 ü1.jpg", "bild, 0 ü0.jpg").contains("line 3: `bild, 0 ü0.jpg` occurs already in line 2"));
@@ -181,7 +195,8 @@ fn any_table_can_be_mapped() {
 fn three_species_are_corrected() {
     let folder = tempfile::tempdir().unwrap();
     let mut table = "img_id,img_filename,y,split,place,place_filename\n".to_owned();
-    let birds = ["021.Eastern_Towhee", "001.Black_footed_Albatross", "088.Western_Meadowlark", "102.Western_Wood_Pewee"];
+    let birds =
+        ["021.Eastern_Towhee", "001.Black_footed_Albatross", "088.Western_Meadowlark", "102.Western_Wood_Pewee"];
     for i in 0..24 {
         let name = format!("{}/{i}.jpg", birds[i % 4]);
         fs_err::create_dir_all(folder.path().join(birds[i % 4])).unwrap();

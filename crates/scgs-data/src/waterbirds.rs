@@ -126,7 +126,7 @@ pub(crate) fn is_inside(path: &str) -> bool {
 
 /// All rows with their lines; a table with one bad row is refused with all bad rows named.
 fn read_rows(path: &Path, definition: &Definition) -> Result<Vec<(u64, MetadataRow)>, DataError> {
-    let bytes = fs_err::read(path)?;
+    let bytes = read_unix(path)?;
     let mut reader = csv::ReaderBuilder::new().has_headers(true).from_reader(bytes.as_slice());
     let found: Vec<String> = match reader.headers() {
         Ok(headers) => headers.iter().map(|name| name.trim().to_owned()).collect(),
@@ -174,6 +174,20 @@ fn read_rows(path: &Path, definition: &Definition) -> Result<Vec<(u64, MetadataR
     if problems.is_empty() { Ok(rows) } else { Err(rows_error(path, problems)) }
 }
 
+/// A file without the carriage returns of Windows' line ends, with which the CSV reader would count lines wrongly.
+pub(crate) fn read_unix(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = fs_err::read(path)?;
+    if bytes.contains(&b'\r') {
+        let mut at = 0;
+        let next: Vec<u8> = bytes.iter().copied().skip(1).chain([0]).collect();
+        bytes.retain(|&byte| {
+            at += 1;
+            !(byte == b'\r' && next[at - 1] == b'\n')
+        });
+    }
+    Ok(bytes)
+}
+
 pub(crate) fn rows_error(path: &Path, problems: Vec<RowProblem>) -> DataError {
     DataError::Rows { path: path.to_owned(), problems }
 }
@@ -219,9 +233,11 @@ pub(crate) fn split_code_or_name(column: &str, text: &str) -> Result<Split, Stri
         "train" => Ok(Split::Train),
         "val" | "valid" | "validation" => Ok(Split::Val),
         "test" => Ok(Split::Test),
-        other => other.parse().ok().and_then(Split::from_code).ok_or_else(|| {
-            format!("{column} is `{other}`, expected 0 or train, 1 or val, 2 or test")
-        }),
+        other => other
+            .parse()
+            .ok()
+            .and_then(Split::from_code)
+            .ok_or_else(|| format!("{column} is `{other}`, expected 0 or train, 1 or val, 2 or test")),
     }
 }
 

@@ -105,7 +105,8 @@ fn an_empty_group_is_named_unless_allowed() {
     let text = message(drop_row);
     assert!(text.contains("group waterbird x land has no picture in the val split"), "{text}");
     let folder = folder(drop_row);
-    let grouped = read(&definition(), folder.path(), ReadOptions { allow_empty_groups: true, accept_counts: true }).unwrap();
+    let grouped =
+        read(&definition(), folder.path(), ReadOptions { allow_empty_groups: true, accept_counts: true }).unwrap();
     assert_eq!(grouped.counts(Split::Val).total(), 3);
 }
 
