@@ -37,6 +37,10 @@ pub(crate) enum Command {
     Compose(ComposeArgs),
     /// Measure how well attention masks find the object, against true object masks (evaluation only)
     MaskQuality(crate::args_masks::MaskQualityArgs),
+    /// Measure what inpainters paint against real pictures (evaluation only)
+    InpaintQuality(crate::args_inpainter::InpaintQualityArgs),
+    /// Train the small diffusion model that repaints pictures
+    TrainInpainter(crate::args_inpainter::TrainInpainterArgs),
     /// Logits of the pictures in a folder
     Predict(PredictArgs),
     /// Where a classifier looks in the pictures of a folder
@@ -98,8 +102,8 @@ pub(crate) struct RunArgs {
     /// Which data, and with which settings.
     #[command(flatten)]
     pub data: DataArgs,
-    /// Rows of the table: `all`, or a comma-separated list such as erm,duplicate,scgs
-    #[arg(long, default_value = "all")]
+    /// Rows of the table: `core`, `all`, or a comma-separated list such as erm,duplicate,scgs+jtt
+    #[arg(long, default_value = "core")]
     pub methods: String,
     /// How many seeds to run: --seed, --seed + 1, ...
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
@@ -194,6 +198,8 @@ impl Cli {
             Command::Report(a) => a.common.quiet,
             Command::Compose(a) => a.common.quiet,
             Command::MaskQuality(a) => a.common.quiet,
+            Command::InpaintQuality(a) => a.common.quiet,
+            Command::TrainInpainter(a) => a.common.quiet,
             Command::Predict(a) => a.common.quiet,
             Command::Cam(a) => a.common.quiet,
             Command::Cluster(a) => a.common.quiet,

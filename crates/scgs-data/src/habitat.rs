@@ -35,7 +35,7 @@ mod plan;
 mod split;
 mod write;
 
-use pack::Pack;
+use pack::{Pack, Role};
 use write::{Composition, Kind};
 
 /// How Habitat is composed.
@@ -149,12 +149,30 @@ pub struct Core {
 /// [`DataError::Pack`] and [`DataError::Picture`] for a damaged pack.
 pub fn core(pack: &Path) -> Result<Core, DataError> {
     let pack = Pack::read(pack)?;
+    let items = split::core(&pack);
+    read(&pack, &items)
+}
+
+/// Reads everything that is not [`core`]: what a generator that learned from the core is measured on.
+///
+/// # Errors
+/// As [`core`].
+pub fn outside_core(pack: &Path) -> Result<Core, DataError> {
+    let pack = Pack::read(pack)?;
+    let core = split::core(&pack);
+    let others = Role::ALL.map(|role| {
+        let of_role = (0..pack.items.len()).filter(|&i| pack.items[i].role == role);
+        of_role.filter(|i| !core[role.position()].contains(i)).collect()
+    });
+    read(&pack, &others)
+}
+
+fn read(pack: &Pack, [mammals, birds, land, water]: &[Vec<usize>; 4]) -> Result<Core, DataError> {
     let pictures = pack.load()?;
-    let [mammals, birds, land, water] = split::core(&pack);
     let cutouts = |items: &[usize]| items.iter().map(|&i| pictures[i].to_rgba8()).collect();
     Ok(Core {
-        backgrounds: land.iter().chain(&water).map(|&i| pictures[i].to_rgb8()).collect(),
-        cutouts: [cutouts(&mammals), cutouts(&birds)],
+        backgrounds: land.iter().chain(water).map(|&i| pictures[i].to_rgb8()).collect(),
+        cutouts: [cutouts(mammals), cutouts(birds)],
     })
 }
 

@@ -6,7 +6,7 @@ use scgs_data::{Grouped, Split};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Error,
+    Error, object_masks,
     stages::{Inputs, clusters, errors, masks},
 };
 
@@ -91,20 +91,15 @@ fn cluster_purity(inputs: Inputs<'_>, grouped: &Grouped) -> Result<f64, Error> {
 }
 
 fn mean_iou(inputs: Inputs<'_>, stage: &str) -> Result<Option<f64>, Error> {
+    if !object_masks::exist(inputs.index) {
+        return Ok(None);
+    }
     let mut overlaps = Vec::new();
     for row in masks::read(inputs.folder, stage)?.iter().filter(|r| r.area.is_some()) {
-        let truth = inputs.index.root.join("masks").join(format!("{}.png", row.id));
-        if !truth.is_file() {
-            return Ok(None);
-        }
-        let object = image::load_from_memory(&fs_err::read(&truth)?)
-            .map_err(|e| crate::run_folder::table_error(&truth, &e))?
-            .to_luma8();
         let mask = Mask::from_gray(&masks::load(inputs.folder, stage, row.id)?)?;
         let white_is_object = matches!(inputs.settings.mask.repaint, Repaint::Attended | Repaint::Swap);
         let found = if white_is_object { mask } else { mask.invert() };
-        let object = Mask::new(found.width(), found.height(), object.pixels().map(|p| p[0] > 127).collect())?;
-        overlaps.push(found.iou(&object)?);
+        overlaps.push(found.iou(&object_masks::read(inputs.index, row.id)?)?);
     }
     Ok((!overlaps.is_empty()).then(|| overlaps.iter().sum::<f64>() / overlaps.len() as f64))
 }

@@ -49,6 +49,14 @@ pub enum Error {
         /// The settings that change the outcome.
         settings: &'static str,
     },
+    /// Occurs when there is no picture that could become one of a class.
+    #[error(
+        "no training picture can become one of class {class}: for `mask.repaint = swap` the classifier must get pictures of another class right"
+    )]
+    NoSource {
+        /// The class.
+        class: String,
+    },
     /// Occurs when no picked picture of a class has a usable mask.
     #[error("no picture of class {class} has a usable mask ({skipped} skipped, see {}): change attention.method, attention.layers or the limits mask.min_area and mask.max_area", masks.display())]
     NoMask {
@@ -89,13 +97,29 @@ pub enum Error {
         /// The split.
         split: String,
     },
-    /// Occurs when an arm's name is unknown.
-    #[error("unknown method `{name}`; known are {known}")]
-    UnknownArm {
-        /// The name as given.
-        name: String,
+    /// Occurs when arms of `--methods` cannot be used; all of them are listed.
+    #[error("{}\nknown are {known}", .problems.join("\n"))]
+    UnknownArms {
+        /// One sentence per name.
+        problems: Vec<String>,
         /// All names.
         known: String,
+    },
+    /// Occurs when a method finds no batch to learn from.
+    #[error(
+        "{stage}: no batch can be made: no example has both a positive and a negative partner; regularise the first classifier more (lower train.c) so that it makes mistakes in every class"
+    )]
+    NoBatch {
+        /// The stage.
+        stage: String,
+    },
+    /// Occurs when `train.freeze` names a layer that does not exist.
+    #[error("train.freeze: the network has no layer {}; its layers are {}", .unknown.join(", "), .known.join(", "))]
+    UnknownFrozen {
+        /// The names that fit nothing.
+        unknown: Vec<String>,
+        /// The layers that exist.
+        known: Vec<String>,
     },
     /// Occurs when an arm cannot be run on a data set.
     #[error("method `{arm}` is not possible here: {why}")]

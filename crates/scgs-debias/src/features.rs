@@ -129,13 +129,21 @@ impl Input {
         Normalisation { mean: self.architecture.mean(), std: self.architecture.std() }
     }
 
+    /// Decodes, resizes and scales pictures: `[N, 3, size, size]`, row major.
+    ///
+    /// # Errors
+    /// [`Error::BadPictures`].
+    pub fn values(self, paths: &[std::path::PathBuf]) -> Result<Vec<f32>, Error> {
+        load_batch(paths, self.size as u32, &self.normalisation())
+            .map_err(|bad| Error::BadPictures { bad: bad.iter().map(ToString::to_string).collect(), allowed: 0 })
+    }
+
     /// Decodes, resizes and scales pictures: `[N, 3, size, size]` on the context's device.
     ///
     /// # Errors
     /// [`Error::BadPictures`].
     pub fn load(self, paths: &[std::path::PathBuf], context: &Context<'_>) -> Result<Tensor<4>, Error> {
-        let values = load_batch(paths, self.size as u32, &self.normalisation())
-            .map_err(|bad| Error::BadPictures { bad: bad.iter().map(ToString::to_string).collect(), allowed: 0 })?;
+        let values = self.values(paths)?;
         let data = TensorData::new(values, [paths.len(), 3, self.size, self.size]);
         Ok(Tensor::from_data(data, &context.device))
     }

@@ -30,13 +30,18 @@ mod groups;
 pub mod logistic;
 pub mod look;
 pub mod mask_quality;
+pub mod measures;
+pub mod methods;
 pub mod minibatch;
+mod object_masks;
 pub mod pipeline;
 pub mod region;
 pub mod results;
 mod run_folder;
+pub mod selection;
 pub mod settings;
 pub mod stages;
+pub mod trainers;
 pub mod training;
 
 pub use context::{Context, Event};

@@ -26,8 +26,8 @@ pub use table::{CausalRow, Mean, Table, TableRow};
 use crate::{
     Context, Error,
     look::{self, AttentionTarget, Look},
+    object_masks,
     region::{Region, Tidy},
-    run_folder::table_error,
     stages::{Inputs, errors},
 };
 
@@ -56,6 +56,19 @@ pub struct Comparison {
     /// Random masks have the areas of this look's regions of this kind; where it is not among the blocks, or has no
     /// attention, the true object's area.
     pub reference: (Look, Region),
+}
+
+impl Comparison {
+    /// The looks of all blocks, each once.
+    pub fn looks(&self) -> Vec<Look> {
+        let mut looks: Vec<Look> = Vec::new();
+        for look in self.blocks.iter().flat_map(|b| &b.looks) {
+            if !looks.contains(look) {
+                looks.push(look.clone());
+            }
+        }
+        looks
+    }
 }
 
 /// What is compared by default: every method at the last layer, at `blocks.10` and at both, for three targets, with
@@ -189,7 +202,7 @@ pub fn measure(inputs: Inputs<'_>, context: &Context<'_>, comparison: &Compariso
     let clock = context.start(STAGE, 0);
     let network = inputs.erm_network(context)?;
     let subjects = subjects(inputs)?;
-    let looks = distinct_looks(&comparison.blocks);
+    let looks = comparison.looks();
     let mut pictures = Vec::with_capacity(subjects.len());
     (context.report)(crate::Event::Started { stage: STAGE.into(), total: subjects.len() });
     for batch in subjects.chunks(BATCH) {
@@ -208,16 +221,6 @@ pub fn measure(inputs: Inputs<'_>, context: &Context<'_>, comparison: &Compariso
     let seconds = clock.elapsed().as_secs_f64();
     (context.report)(crate::Event::Finished { stage: STAGE.into(), summary, seconds, reused: false });
     Ok(SeedMeasures { seed: inputs.folder.seed, pictures })
-}
-
-fn distinct_looks(blocks: &[Block]) -> Vec<Look> {
-    let mut looks: Vec<Look> = Vec::new();
-    for look in blocks.iter().flat_map(|b| &b.looks) {
-        if !looks.contains(look) {
-            looks.push(look.clone());
-        }
-    }
-    looks
 }
 
 /// The maps of a batch, one list per picture with one entry per look.
@@ -320,18 +323,6 @@ fn subjects(inputs: Inputs<'_>) -> Result<Vec<Subject>, Error> {
 fn subject(inputs: Inputs<'_>, sample: &Sample, set: Set) -> Result<Subject, Error> {
     let picture = read_rgb(inputs.index.absolute(sample))
         .map_err(|e| Error::BadPictures { bad: vec![e.to_string()], allowed: 0 })?;
-    let path = inputs.index.root.join("masks").join(format!("{}.png", sample.id));
-    if !path.is_file() {
-        return Err(Error::Config {
-            origin: STAGE.into(),
-            message: format!(
-                "{} does not exist: mask quality is measured against true object masks, which only composed data sets have; use habitat",
-                path.display()
-            ),
-        });
-    }
-    let grey = image::load_from_memory(&fs_err::read(&path)?).map_err(|e| table_error(&path, &e))?.to_luma8();
-    let (width, height) = (grey.width() as usize, grey.height() as usize);
-    let object = Mask::new(width, height, grey.pixels().map(|p| p[0] > 127).collect())?;
+    let object = object_masks::read(inputs.index, sample.id)?;
     Ok(Subject { sample: sample.clone(), set, picture, object })
 }

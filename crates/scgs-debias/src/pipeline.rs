@@ -1,6 +1,9 @@
 //! The whole loop for one seed: data, stages, arms, results.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use scgs_data::{Definition, Grouped, ReadOptions, Split, habitat};
 use serde::Serialize;
@@ -10,11 +13,17 @@ use crate::{
     Context, Error, Event, Results, RunFolder, Settings,
     arms::{Arm, Pictures},
     diagnostics, results, run_folder,
-    stages::{Inputs, clusters, erm, errors, evaluate, masks, pictures, synthesis},
+    selection::Criterion,
+    settings::InpainterKind,
+    stages::{
+        Inputs, clusters, erm, errors, evaluate, masks, objects, pictures,
+        sources::{self, Variant},
+        synthesis, training_set,
+    },
 };
 
 /// Raised when the same settings give other results than before, so that old runs are not mixed with new ones.
-const FORMAT: &str = "scgs-run-1";
+const FORMAT: &str = "scgs-run-2";
 /// The weights that ship with the project.
 const LITE0_WEIGHTS: &str = "weights/efficientnet_lite0.safetensors";
 
@@ -178,6 +187,8 @@ pub fn until_clusters(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), E
 pub fn run(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Outcome, Error> {
     let opened = open(plan, seed, context)?;
     let inputs = opened.inputs(plan);
+    let by_group = plan.settings.train.selection == Criterion::WorstGroup;
+    training_set::check_groups(&plan.arms, by_group, &opened.grouped)?;
     stages(inputs, context, &plan.arms)?;
     evaluate::prepare(inputs, context)?;
     for &arm in &plan.arms {
@@ -196,21 +207,44 @@ fn stages(inputs: Inputs<'_>, context: &Context<'_>, arms: &[Arm]) -> Result<(),
     if arms.iter().any(|a| a.needs_errors()) {
         errors::run(inputs, context)?;
     }
-    let wants = |p: Pictures| arms.iter().any(|a| a.pictures == p);
-    if wants(Pictures::Duplicate) || wants(Pictures::Scgs) || wants(Pictures::ScgsRandomMask) {
+    let variants: Vec<Variant> = arms
+        .iter()
+        .filter_map(|a| match a.pictures {
+            Pictures::Scgs(variant) => Some(variant),
+            Pictures::Real | Pictures::Duplicate | Pictures::Balanced => None,
+        })
+        .collect();
+    if !variants.is_empty() || arms.iter().any(|a| a.pictures == Pictures::Duplicate) {
         clusters::run(inputs, context)?;
     }
-    if wants(Pictures::Scgs) || wants(Pictures::ScgsRandomMask) {
-        masks::run(inputs, context)?;
-    }
-    if wants(Pictures::Scgs) {
-        synthesis::run(inputs, context, synthesis::STAGE, masks::STAGE)?;
-    }
-    if wants(Pictures::ScgsRandomMask) {
-        masks::run_random(inputs, context)?;
-        synthesis::run(inputs, context, synthesis::RANDOM_STAGE, masks::RANDOM_STAGE)?;
+    // Two variants may share a stage; each is announced once.
+    let mut seen = BTreeSet::new();
+    for (stage, make) in variants.into_iter().flat_map(|variant| steps(inputs.settings, variant)) {
+        if seen.insert(stage) {
+            make(inputs, context)?;
+        }
     }
     Ok(())
+}
+
+type Make = Box<dyn Fn(Inputs<'_>, &Context<'_>) -> Result<(), Error>>;
+
+/// The stages of a variant by the names of their folders, in order.
+fn steps(settings: &Settings, variant: Variant) -> Vec<(String, Make)> {
+    let mut steps: Vec<(String, Make)> = Vec::new();
+    let mut add = |stage: String, make: Make| steps.push((stage, make));
+    let pastes = settings.synthesis.inpainter == InpainterKind::CopyPaste && variant != Variant::ContextOnly;
+    // Random masks have the areas of the method's masks.
+    let followed = if variant == Variant::RandomMask { Some(Variant::Scgs) } else { None };
+    add(variant.sources_stage().to_owned(), Box::new(move |i, c| sources::run(i, c, variant)));
+    for variant in followed.into_iter().chain([variant]) {
+        add(variant.masks_stage(), Box::new(move |i, c| masks::run(i, c, variant)));
+        if pastes {
+            add(objects::stage_name(variant), Box::new(move |i, c| objects::run(i, c, variant)));
+        }
+    }
+    add(synthesis::stage_name(variant), Box::new(move |i, c| synthesis::run(i, c, variant)));
+    steps
 }
 
 /// The data set, and where it is composed and an arm needs it, its balanced twin.
@@ -265,13 +299,14 @@ fn data(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<(Grouped, Optio
 
 fn write_results(plan: &Plan, parent: &Path, folder: &RunFolder, grouped: &Grouped) -> Result<(), Error> {
     let train_counts = diagnostics::train_counts(grouped);
-    let finished: Vec<Arm> = Arm::ALL.into_iter().filter(|&arm| folder.is_done(&evaluate::stage_name(arm))).collect();
+    let finished = results::finished_arms(folder)?;
     let mut results = Results {
         schema: results::SCHEMA,
         dataset: plan.definition.name.clone(),
         classes: grouped.index().classes.clone(),
         attributes: grouped.attribute_names().to_vec(),
-        rows: Results::rows_of_seed(folder, &finished, &train_counts)?,
+        rows: Results::rows_of_seed(folder, &finished, &train_counts, plan.settings.train.selection)?,
+        comparisons: Vec::new(),
     };
     results.write(&folder.root().join("results.json"))?;
     results.rows.clear();
@@ -281,6 +316,7 @@ fn write_results(plan: &Plan, parent: &Path, folder: &RunFolder, grouped: &Group
             results.rows.extend(Results::read(&path)?.rows);
         }
     }
+    results.comparisons = results.compare();
     results.write(&parent.join("results.json"))
 }
 

@@ -8,8 +8,10 @@ use crate::{
     Error, GroupReport, RunFolder,
     arms::{Arm, SeesGroups},
     groups::{Group, Spread},
+    measures::{Measures, Paired, agreement},
     run_folder,
-    stages::evaluate::{self, Validation},
+    selection::Criterion,
+    stages::evaluate::{self, Selected, Validation},
 };
 
 /// The version of the schema; raised when a field changes its meaning.
@@ -28,6 +30,24 @@ pub struct Results {
     pub attributes: Vec<String>,
     /// Ordered by seed, then as the table.
     pub rows: Vec<Row>,
+    /// Every arm against ERM over the seeds; empty for one seed's file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub comparisons: Vec<Paired>,
+}
+
+/// What came of one selection criterion.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SelectedRow {
+    /// By what the model was chosen.
+    pub criterion: Criterion,
+    /// Whether the choice looked at group labels of the validation split.
+    pub sees_groups: bool,
+    /// The epoch it chose.
+    pub epoch: usize,
+    /// Share of correct test pictures.
+    pub plain: f64,
+    /// Lowest group accuracy on the test split.
+    pub worst_group: f64,
 }
 
 /// The result of one arm with one seed. All accuracies are fractions on the test split.
@@ -51,13 +71,38 @@ pub struct Row {
     pub validation: Validation,
     /// Whether group labels were used.
     pub sees_groups: SeesGroups,
+    /// The criterion by which the reported model was chosen.
+    pub selection: Criterion,
+    /// What every criterion chose in the same run.
+    pub selected: Vec<SelectedRow>,
+    /// Ranking, calibration and intervals.
+    pub measures: Measures,
+    /// Share of test pictures answered as by the arm `erm` of the same seed; absent without that arm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreement_with_erm: Option<f64>,
 }
 
 impl Row {
     /// Derives every average from the counts. `train_counts` is in group order.
-    pub fn new(arm: Arm, seed: u64, report: &GroupReport, validation: Validation, train_counts: &[usize]) -> Self {
+    pub fn new(
+        arm: Arm,
+        seed: u64,
+        report: &GroupReport,
+        validation: Validation,
+        train_counts: &[usize],
+        selection: (Criterion, &[Selected]),
+        measures: Measures,
+    ) -> Self {
+        let sees = arm.sees_groups();
+        let row = |s: &Selected| SelectedRow {
+            criterion: s.criterion,
+            sees_groups: s.sees_groups,
+            epoch: s.epoch,
+            plain: s.report.plain(),
+            worst_group: s.report.worst_group(),
+        };
         Self {
-            method: arm.name().to_owned(),
+            method: arm.name(),
             seed,
             groups: report.groups().to_vec(),
             plain: report.plain(),
@@ -65,7 +110,15 @@ impl Row {
             group_mean: report.group_mean(),
             worst_group: report.worst_group(),
             validation,
-            sees_groups: arm.sees_groups(),
+            // A run with one candidate had nothing to choose, whatever the criterion.
+            sees_groups: SeesGroups {
+                selection: sees.selection || (selection.0.sees_groups() && selection.1.len() > 1),
+                ..sees
+            },
+            selection: selection.0,
+            selected: selection.1.iter().map(row).collect(),
+            measures,
+            agreement_with_erm: None,
         }
     }
 }
@@ -77,6 +130,8 @@ pub struct Summary {
     pub method: String,
     /// Whether it used group labels.
     pub oracle: bool,
+    /// Where it used them.
+    pub sees_groups: SeesGroups,
     /// Worst-group accuracy.
     pub worst_group: Spread,
     /// Plain average.
@@ -87,6 +142,8 @@ pub struct Summary {
     pub group_mean: Spread,
     /// Accuracy per group.
     pub groups: Vec<Spread>,
+    /// Worst-group accuracy of what each criterion chose.
+    pub selected: Vec<(Criterion, Spread)>,
 }
 
 impl Results {
@@ -94,13 +151,57 @@ impl Results {
     ///
     /// # Errors
     /// If a finished arm's files are missing or damaged.
-    pub fn rows_of_seed(folder: &RunFolder, arms: &[Arm], train_counts: &[usize]) -> Result<Vec<Row>, Error> {
+    pub fn rows_of_seed(
+        folder: &RunFolder,
+        arms: &[Arm],
+        train_counts: &[usize],
+        selection: Criterion,
+    ) -> Result<Vec<Row>, Error> {
+        let answers = |arm: Arm| -> Result<Vec<usize>, Error> {
+            Ok(evaluate::read_predictions(folder, arm)?.iter().map(|p| p.predicted).collect())
+        };
+        let erm = arms.iter().find(|a| a.name() == "erm").map(|&erm| answers(erm)).transpose()?;
         arms.iter()
             .map(|&arm| {
                 let validation = evaluate::read_validation(folder, arm)?;
-                Ok(Row::new(arm, folder.seed, &evaluate::read(folder, arm)?, validation, train_counts))
+                let selected = evaluate::read_selection(folder, arm)?;
+                let report = evaluate::read(folder, arm)?;
+                let measures = evaluate::read_measures(folder, arm)?;
+                let chosen = (selection, selected.as_slice());
+                let row = Row::new(arm, folder.seed, &report, validation, train_counts, chosen, measures);
+                let agreement_with_erm = match &erm {
+                    Some(erm) => Some(agreement(erm, &answers(arm)?)),
+                    None => None,
+                };
+                Ok(Row { agreement_with_erm, ..row })
             })
             .collect()
+    }
+
+    /// Every arm against ERM on the seeds that both have.
+    pub fn compare(&self) -> Vec<Paired> {
+        let of = |method: &str, seed: u64| {
+            self.rows.iter().find(|r| r.method == method && r.seed == seed).map(|r| r.worst_group)
+        };
+        self.arms()
+            .iter()
+            .filter(|name| *name != "erm")
+            .filter_map(|name| {
+                let pairs: Vec<(f64, f64)> =
+                    self.seeds().into_iter().filter_map(|seed| of(name, seed).zip(of("erm", seed))).collect();
+                let (values, base): (Vec<f64>, Vec<f64>) = pairs.into_iter().unzip();
+                Paired::of(name, "erm", &values, &base)
+            })
+            .collect()
+    }
+
+    /// The arms that have rows, in the order of the table.
+    pub fn arms(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.rows.iter().map(|r| r.method.clone()).collect();
+        // Names of a later version come last.
+        names.sort_by_key(|name| (name.parse::<Arm>().map_err(|_| ()), name.clone()));
+        names.dedup();
+        names
     }
 
     /// Writes the file.
@@ -134,20 +235,28 @@ impl Results {
 
     /// One summary per arm, in the order of the table.
     pub fn summaries(&self) -> Vec<Summary> {
-        Arm::ALL
-            .iter()
-            .filter_map(|arm| {
-                let rows: Vec<&Row> = self.rows.iter().filter(|r| r.method == arm.name()).collect();
+        self.arms()
+            .into_iter()
+            .filter_map(|method| {
+                let rows: Vec<&Row> = self.rows.iter().filter(|r| r.method == method).collect();
                 let spread = |f: &dyn Fn(&Row) -> f64| Spread::of(&rows.iter().map(|r| f(r)).collect::<Vec<_>>());
-                let sees = arm.sees_groups();
                 Some(Summary {
-                    method: arm.name().to_owned(),
-                    oracle: sees.training || sees.selection,
+                    oracle: rows.iter().any(|r| r.sees_groups.any()),
+                    sees_groups: rows.first()?.sees_groups,
                     worst_group: spread(&|r| r.worst_group)?,
                     plain: spread(&|r| r.plain)?,
                     train_weighted: spread(&|r| r.train_weighted)?,
                     group_mean: spread(&|r| r.group_mean)?,
                     groups: (0..rows[0].groups.len()).filter_map(|g| spread(&|r| r.groups[g].accuracy())).collect(),
+                    selected: Criterion::ALL
+                        .into_iter()
+                        .filter_map(|criterion| {
+                            let of =
+                                |r: &&Row| r.selected.iter().find(|s| s.criterion == criterion).map(|s| s.worst_group);
+                            Some((criterion, Spread::of(&rows.iter().filter_map(of).collect::<Vec<_>>())?))
+                        })
+                        .collect(),
+                    method,
                 })
             })
             .collect()
@@ -158,6 +267,21 @@ impl Results {
         let name = |names: &[String], i: usize| names.get(i).cloned().unwrap_or_else(|| i.to_string());
         format!("{} on {}", name(&self.classes, group.label), name(&self.attributes, group.attribute))
     }
+}
+
+/// The arms whose folders are finished, in the order of the table.
+///
+/// # Errors
+/// If the folder cannot be listed.
+pub fn finished_arms(folder: &RunFolder) -> Result<Vec<Arm>, Error> {
+    let mut arms = Vec::new();
+    for entry in fs_err::read_dir(folder.root())? {
+        let name = entry?.file_name();
+        let arm = name.to_str().and_then(|n| n.strip_prefix("6-")?.parse::<Arm>().ok());
+        arms.extend(arm.filter(|&arm| folder.is_done(&evaluate::stage_name(arm))));
+    }
+    arms.sort();
+    Ok(arms)
 }
 
 /// The seed folders below a run's configuration folder, ascending by seed.

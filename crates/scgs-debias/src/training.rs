@@ -1,29 +1,13 @@
-//! What an arm trains on, and what comes out.
+//! What comes out of training.
+
+use std::collections::BTreeMap;
 
 use scgs_models::Network;
 
-use crate::{Error, logistic::LinearHead};
-
-/// One training example, apart from its content.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Example {
-    /// Class.
-    pub label: usize,
-    /// How often it occurs: at least 1.
-    pub repeats: usize,
-    /// Weight of its loss: 0 or more.
-    pub weight: f64,
-}
-
-impl Example {
-    /// Occurs once, weighs 1.
-    pub fn plain(label: usize) -> Self {
-        Self { label, repeats: 1, weight: 1.0 }
-    }
-}
+use crate::{logistic::LinearHead, minibatch::Metrics, selection::Criterion};
 
 /// A trained classifier.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Trained {
     /// A last layer for the frozen backbone.
     Head(LinearHead),
@@ -48,29 +32,24 @@ impl Trained {
     }
 }
 
-/// Weights that make every group count the same in total: `n / (groups * n_g)`, mean 1 (group reweighting, as in
-/// group_DRO's `--reweight_groups`).
-///
-/// # Errors
-/// [`Error::EmptyGroup`] if a group does not occur: it cannot be weighted up.
-pub fn group_weights(group_of: &[usize], groups: usize) -> Result<Vec<f64>, Error> {
-    let mut counts = vec![0usize; groups];
-    group_of.iter().for_each(|&g| counts[g] += 1);
-    if let Some(group) = counts.iter().position(|&n| n == 0) {
-        return Err(Error::EmptyGroup { group: group.to_string(), split: "train".into() });
-    }
-    let n = group_of.len() as f64;
-    Ok(group_of.iter().map(|&g| n / (groups as f64 * counts[g] as f64)).collect())
+/// The models that the criteria chose, and the log.
+#[derive(Debug, Clone, Default)]
+pub struct Chosen {
+    /// Epoch and model per criterion.
+    pub models: BTreeMap<Criterion, (usize, Trained)>,
+    /// The epochs of all phases.
+    pub log: Vec<LogLine>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn group_weights_give_every_group_the_same_total() {
-        let weights = group_weights(&[0, 0, 0, 1, 2, 2], 3).unwrap();
-        assert_eq!(weights, [6.0 / 9.0, 6.0 / 9.0, 6.0 / 9.0, 2.0, 1.0, 1.0]);
-        assert!(matches!(group_weights(&[0, 2], 3), Err(Error::EmptyGroup { .. })));
-    }
+/// One line of an arm's `metrics.jsonl`.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct LogLine {
+    /// The phase of the method.
+    pub phase: &'static str,
+    /// The epoch.
+    #[serde(flatten)]
+    pub metrics: Metrics,
+    /// Accuracy on the validation split after the epoch, in the phase that models are selected from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<f64>,
 }

@@ -28,9 +28,7 @@ impl BackgroundCrop {
         if backgrounds.is_empty() {
             return Err(InpaintError::NoBackgrounds);
         }
-        if !(0.0..=32.0).contains(&feather) {
-            return Err(InpaintError::Feather(feather));
-        }
+        check_feather(feather)?;
         Ok(Self { backgrounds, feather })
     }
 
@@ -69,8 +67,12 @@ impl Inpainter for BackgroundCrop {
     }
 }
 
+pub(crate) fn check_feather(feather: f32) -> Result<(), InpaintError> {
+    if (0.0..=32.0).contains(&feather) { Ok(()) } else { Err(InpaintError::Feather(feather)) }
+}
+
 /// The mask with a soft border. Blurring reaches `3 * feather` pixels to either side of the border.
-fn feathered(mask: &GrayImage, feather: f32) -> GrayImage {
+pub(crate) fn feathered(mask: &GrayImage, feather: f32) -> GrayImage {
     if feather == 0.0 {
         return mask.clone();
     }
@@ -101,7 +103,7 @@ mod tests {
     }
 
     fn paint(fill: &BackgroundCrop, picture: &RgbImage, mask: &GrayImage, seed: u64) -> Result<RgbImage, InpaintError> {
-        let request = Request { picture, mask, prompt: "" };
+        let request = Request { picture, mask, prompt: "", class: 0 };
         fill.inpaint(&request, &mut ChaCha8Rng::seed_from_u64(seed))
     }
 

@@ -12,6 +12,8 @@ pub struct Request<'a> {
     pub mask: &'a GrayImage,
     /// What to paint, for inpainters that read text; others ignore it.
     pub prompt: &'a str,
+    /// The class that the new picture is to show, for inpainters that know classes; others ignore it.
+    pub class: usize,
 }
 
 impl Request<'_> {
@@ -77,7 +79,21 @@ pub enum InpaintError {
     /// Occurs when a background-crop fill is made without backgrounds.
     #[error("a background-crop fill needs at least one background picture")]
     NoBackgrounds,
+    /// Occurs when copy-paste has no object of a class to paste.
+    #[error("there is no object of class {class} to paste: give at least one cut-out of every class")]
+    NoObjects {
+        /// The class, from 0.
+        class: usize,
+    },
     /// Occurs when the feathering radius is negative or not a number.
     #[error("feather is {0} px, expected a number from 0 to 32")]
     Feather(f32),
+    /// Occurs when an object of a class is asked for that the inpainter has not learned.
+    #[error("asked to paint an object of class {class}, but this inpainter knows the classes 0 to {}", known - 1)]
+    UnknownClass {
+        /// The class.
+        class: usize,
+        /// How many there are.
+        known: usize,
+    },
 }

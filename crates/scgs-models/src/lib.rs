@@ -21,7 +21,12 @@
 mod architecture;
 mod conv_norm;
 mod efficientnet_lite;
+#[cfg(feature = "flex")]
+mod fast_conv;
+#[cfg(feature = "flex")]
+mod fast_norm;
 mod initial;
+mod layers;
 mod names;
 mod network;
 #[cfg(test)]
@@ -34,6 +39,7 @@ mod weights;
 
 pub use architecture::{Architecture, UnknownArchitecture};
 pub use efficientnet_lite::EfficientNetLite0;
+pub use layers::{adaptive_group_norm, conv2d, forward_conv, group_norm};
 pub use network::{Network, UnknownLayer, pooled};
 pub use published::PublishedWeights;
 pub use resnet::ResNet;

@@ -11,7 +11,10 @@ const UNFINISHED: [(&str, &str); 6] =
 
 /// Files that may be generic over burn's backend, each with its reason. burn's `Device` chooses the backend at run
 /// time, so only the implementation of an own burn operation needs the generic.
-const BACKEND_GENERICS: &[(&str, &str)] = &[];
+const BACKEND_GENERICS: &[(&str, &str)] = &[
+    ("crates/scgs-models/src/fast_conv.rs", "an own operation with gradients"),
+    ("crates/scgs-models/src/fast_norm.rs", "an own operation with gradients"),
+];
 
 /// What follows `B:` in a backend generic.
 const BACKEND_BOUNDS: [&str; 3] = ["Backend", "AutodiffBackend", "burn::tensor::backend::"];

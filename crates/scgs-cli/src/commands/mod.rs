@@ -5,10 +5,12 @@ pub(crate) mod cluster;
 pub(crate) mod compose;
 pub(crate) mod doctor;
 pub(crate) mod eval;
+pub(crate) mod inpaint_quality;
 pub(crate) mod mask_quality;
 pub(crate) mod predict;
 pub(crate) mod report;
 pub(crate) mod run;
+pub(crate) mod train_inpainter;
 
 use std::io::Write as _;
 

@@ -8,8 +8,8 @@ use super::{print, print_json, resolve};
 use crate::{CANCELLED, args::RunArgs, device, progress, report, table};
 
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let arms = Arm::parse_list(&args.methods)?;
     let (definition, settings) = resolve(&args.data)?;
+    let arms = Arm::parse_list(&args.methods, &settings)?;
     let device = device::open(&args.device.device)?;
     let plan = Plan {
         definition,

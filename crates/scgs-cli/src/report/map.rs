@@ -4,10 +4,7 @@ use std::path::Path;
 
 use image::imageops::{FilterType, resize};
 use maud::{Markup, html};
-use scgs_debias::{
-    Results, RunFolder,
-    stages::{clusters, masks},
-};
+use scgs_debias::{Results, RunFolder, stages::clusters};
 
 use super::chain::{embed, open};
 
@@ -32,9 +29,9 @@ struct Point {
 }
 
 impl Map {
-    /// Reads the clusters of a seed's folder; `None` where there are none, or no masks were made.
+    /// Reads the clusters of a seed's folder; `None` where there are none.
     pub(crate) fn read(run: &RunFolder, results: &Results) -> anyhow::Result<Option<Self>> {
-        if !run.is_done(masks::STAGE) {
+        if !run.is_done(clusters::STAGE) {
             return Ok(None);
         }
         let members = clusters::members(run)?;
@@ -45,7 +42,7 @@ impl Map {
         let (across, down) = (range(&|m| m.x), range(&|m| m.y));
         let classes = results.classes.iter().enumerate().map(|(label, name)| {
             let points = members.iter().filter(|m| m.label == label).take(MOST).map(|m| {
-                let file = run.path(masks::STAGE, &format!("{}-picture.png", m.id));
+                let file = run.path(clusters::STAGE, &format!("{}-picture.png", m.id));
                 let thumbnail = thumbnail(&file)?;
                 Ok(Point { id: m.id, cluster: m.cluster, x: across(m.x), y: down(m.y), thumbnail })
             });

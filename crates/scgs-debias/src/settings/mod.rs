@@ -7,6 +7,7 @@ mod identify;
 mod input;
 mod layers;
 mod mask;
+mod methods;
 mod synthesis;
 mod train;
 
@@ -19,8 +20,12 @@ use sha2::{Digest, Sha256};
 pub use identify::{Auto, ClusterCount, ClusterSettings, IdentifyRule, IdentifySettings};
 pub use input::{BackboneSettings, DataSettings};
 pub use mask::{ControlShape, MaskSettings};
-pub use synthesis::SynthesisSettings;
-pub use train::{JttSettings, TrainMode, TrainSettings};
+pub use methods::{
+    AfrSettings, CncSettings, CvarDroSettings, DfrSettings, DfrSplit, GroupDroSettings, JttSettings, LffSettings,
+    LisaSettings, MasktuneSettings, MixSettings, Penalty, PretrainSettings,
+};
+pub use synthesis::{InpainterKind, SynthesisSettings};
+pub use train::{HeadSettings, TrainMode, TrainSettings};
 
 use crate::{Error, look::Look};
 use layers::{config_error, layer, parse_set};
@@ -49,6 +54,28 @@ pub struct Settings {
     pub synthesis: SynthesisSettings,
     /// Just Train Twice.
     pub jtt: JttSettings,
+    /// Group DRO.
+    pub groupdro: GroupDroSettings,
+    /// Conditional value at risk.
+    pub cvar_dro: CvarDroSettings,
+    /// Deep feature reweighting.
+    pub dfr: DfrSettings,
+    /// Automatic feature reweighting.
+    pub afr: AfrSettings,
+    /// Learning from failure.
+    pub lff: LffSettings,
+    /// mixup.
+    pub mixup: MixSettings,
+    /// CutMix.
+    pub cutmix: MixSettings,
+    /// LISA.
+    pub lisa: LisaSettings,
+    /// MaskTune.
+    pub masktune: MasktuneSettings,
+    /// Correct-n-Contrast.
+    pub cnc: CncSettings,
+    /// New pictures first, real ones after.
+    pub pretrain: PretrainSettings,
 }
 
 /// One impossible setting.
@@ -138,7 +165,7 @@ impl Settings {
         self.attention.check(&mut checks);
         self.mask.check(&mut checks);
         self.synthesis.check(&mut checks);
-        self.jtt.check(&mut checks);
+        methods::check(self, &mut checks);
         let problems = checks.problems;
         if problems.is_empty() { Ok(()) } else { Err(Error::Settings(problems)) }
     }

@@ -10,13 +10,47 @@ use super::{Checks, positive};
 pub struct SynthesisSettings {
     /// New pictures as a share of the real training set, above 0, up to 10; split equally over the classes.
     pub share: f64,
+    /// Share of the added pictures that are repeated mistakes instead of new pictures, 0 up to, not including, 1.
+    pub duplicates: f64,
+    /// What paints.
+    pub inpainter: InpainterKind,
+    /// The most sources per class where they are drawn (`mask.repaint = swap`, control `scgs-random-source`), at least 1.
+    pub sources: usize,
+    /// Objects per class that `copy-paste` cuts out of training pictures, at least 1.
+    pub objects: usize,
     /// Width of the soft seam: sigma in pixels, 0..=32.
     pub feather: f32,
 }
 
 impl Default for SynthesisSettings {
     fn default() -> Self {
-        Self { share: 0.5, feather: 1.5 }
+        Self {
+            share: 0.5,
+            duplicates: 0.0,
+            inpainter: InpainterKind::BackgroundCrop,
+            sources: 150,
+            objects: 60,
+            feather: 1.5,
+        }
+    }
+}
+
+/// What paints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InpainterKind {
+    /// A crop of a picture without objects.
+    BackgroundCrop,
+    /// The same, then an object of the wanted class, cut out of another training picture.
+    CopyPaste,
+}
+
+impl InpainterKind {
+    /// Whether it can paint a picture of a class without one to start from.
+    pub fn paints_pictures(self) -> bool {
+        match self {
+            Self::BackgroundCrop | Self::CopyPaste => false,
+        }
     }
 }
 
@@ -28,6 +62,14 @@ impl SynthesisSettings {
             &self.share,
             "above 0, at most 10",
         );
+        checks.require(
+            (0.0..1.0).contains(&self.duplicates),
+            "synthesis.duplicates",
+            &self.duplicates,
+            "0 up to, not including, 1",
+        );
+        checks.require(self.sources > 0, "synthesis.sources", &self.sources, "at least 1");
+        checks.require(self.objects > 0, "synthesis.objects", &self.objects, "at least 1");
         checks.require((0.0..=32.0).contains(&self.feather), "synthesis.feather", &self.feather, "0 to 32");
     }
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use rand::RngExt;
 use scgs_cluster::{Candidate, ClassK, KMeansConfig, Matrix, balanced_pick, l2_normalise, pca, per_class, silhouette};
-use scgs_data::stream;
+use scgs_data::{atomic, stream};
 use serde::{Deserialize, Serialize};
 
-use super::{Inputs, erm, errors};
+use super::{Inputs, erm, errors, masks, sources::Added};
 use crate::{
     Context, Error, RunFolder, run_folder,
     settings::{Auto, ClusterCount, ClusterSettings},
@@ -60,7 +60,8 @@ pub struct ClassSummary {
 }
 
 /// Clusters the ERM features of the error set within each class, and picks as many sources as new pictures are wanted:
-/// equally many per class, within a class equally many per cluster. Writes `clusters.csv`, `summary.json` and `pick.csv`.
+/// equally many per class, within a class equally many per cluster. Writes `clusters.csv`, `summary.json`,
+/// `pick.csv` and `<id>-picture.png` (the mistakes).
 ///
 /// # Errors
 /// Those of the clustering.
@@ -106,7 +107,14 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), Error> {
                 silhouette: silhouette(&of_class, &class.clustering.assignments, seed).ok(),
             });
         }
-        let picks = pick(inputs, &members, features.ids.len())?;
+        let samples = masks::samples(inputs);
+        let picks = pick(inputs, &members, Added::per_class(inputs)?.total())?;
+        for member in &members {
+            // A copy beside the table, so that a report needs nothing but the run's folder.
+            let sample = samples.get(&member.id).expect("mistakes are training pictures");
+            let picture = masks::picture(inputs, sample)?;
+            atomic::save_png(folder.join(format!("{}-picture.png", member.id)), &picture.into())?;
+        }
         run_folder::write_csv(&folder.join("clusters.csv"), &members)?;
         run_folder::write_json(&folder.join("summary.json"), &summaries)?;
         run_folder::write_csv(&folder.join("pick.csv"), &picks)?;
@@ -127,13 +135,8 @@ fn prepare(raw: Vec<f32>, rows: usize, width: usize, settings: &ClusterSettings)
     Ok((pca(&Matrix::new(&data, rows, width)?, dims)?.values, dims))
 }
 
-/// A balanced pick among `members` for a training split of `real` pictures.
-///
-/// # Errors
-/// If there are no members.
-pub fn pick(inputs: Inputs<'_>, members: &[Member], real: usize) -> Result<Vec<Pick>, Error> {
-    let wanted = (inputs.settings.synthesis.share * real as f64).round() as usize;
-    let per_class = wanted.div_ceil(inputs.classes());
+/// A balanced pick among `members`.
+fn pick(inputs: Inputs<'_>, members: &[Member], per_class: usize) -> Result<Vec<Pick>, Error> {
     let candidates: Vec<Candidate> = members
         .iter()
         .map(|m| Candidate { id: m.id, class: m.label, cluster: m.cluster, distance: m.distance })
@@ -150,7 +153,18 @@ pub fn members(folder: &RunFolder) -> Result<Vec<Member>, Error> {
     run_folder::read_csv(&folder.path(STAGE, "clusters.csv"))
 }
 
-/// The picked sources.
+/// The mistakes that `repeated` copies per class are made of: as many per cluster.
+///
+/// # Errors
+/// If the stage's files are missing or damaged.
+pub(crate) fn repeats(inputs: Inputs<'_>, repeated: usize) -> Result<Vec<Pick>, Error> {
+    if repeated == 0 {
+        return Ok(Vec::new());
+    }
+    pick(inputs, &members(inputs.folder)?, repeated)
+}
+
+/// The picked mistakes.
 ///
 /// # Errors
 /// If the stage's file is missing or damaged.

@@ -7,10 +7,13 @@ use super::{Inputs, retrain};
 use crate::{
     Context, Error, RunFolder,
     features::Features,
-    logistic::{LinearHead, Standardiser, most_probable},
+    logistic::{self, Examples, LinearHead, Standardiser, most_probable},
+    methods::{Method, TrainingData},
     run_folder,
+    selection::Criterion,
     settings::TrainMode,
-    training::{Example, Trained},
+    stages::retrain::TrainingSet,
+    training::Trained,
 };
 
 /// Folder name.
@@ -55,18 +58,30 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), Error> {
                 let features = compute(&network.clone().fold_batch_norm(), context)?;
                 let train_rows = &features.pooled[..train.len() * features.width];
                 let scale = Standardiser::fit(train_rows, features.width);
-                let examples: Vec<Example> = labels.iter().map(|&l| Example::plain(l)).collect();
-                let head = retrain::fit_head(inputs, train_rows, features.width, &examples, &scale)?;
+                let weights = vec![1.0; labels.len()];
+                let examples =
+                    Examples { features: train_rows, width: features.width, labels: &labels, weights: &weights };
+                let head = logistic::fit(examples, inputs.classes(), inputs.settings.train.c, &scale)?;
                 let network = network.with_linear(head.weight, head.bias);
                 (features, network, "last layer trained on frozen features")
             }
             TrainMode::Full => {
-                let examples: Vec<Example> = labels.iter().map(|&l| Example::plain(l)).collect();
-                let files = inputs.files(&train);
-                let (network, metrics) = retrain::train_network(inputs, context, STAGE, &files, &examples)?;
-                retrain::write_metrics(folder, &metrics)?;
+                let set = TrainingSet {
+                    files: inputs.files(&train),
+                    data: data_of(inputs, &labels),
+                    features: Vec::new(),
+                    plain: true,
+                };
+                // No group is known here: the criterion that asks for groups judges by a single one, and the last
+                // epoch is taken.
+                let groups = vec![0; val.len()];
+                let mut chosen = retrain::train(inputs, context, STAGE, Method::Erm, &set, groups)?;
+                retrain::write_log(folder, &chosen.log)?;
+                let Some((_, Trained::Network(network))) = chosen.models.remove(&Criterion::Last) else {
+                    unreachable!("a network trainer leaves a network");
+                };
                 let features = compute(&network.clone().fold_batch_norm(), context)?;
-                (features, network, "every layer trained")
+                (features, *network, "every layer trained")
             }
         };
         scgs_models::save(&network, &model)?;
@@ -81,6 +96,18 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), Error> {
         run_folder::write_csv(&folder.join("predictions-val.csv"), &on_val)?;
         Ok(format!("{note}; accuracy {:.3} on train, {:.3} on val", accuracy(&on_train), accuracy(&on_val)))
     })
+}
+
+/// The real training pictures, each once, without anything that only some methods may know.
+pub(super) fn data_of(inputs: Inputs<'_>, labels: &[usize]) -> TrainingData {
+    TrainingData {
+        labels: labels.to_vec(),
+        repeats: vec![1; labels.len()],
+        synthetic: vec![false; labels.len()],
+        classes: inputs.classes(),
+        stream: (inputs.folder.seed, STAGE.to_owned()),
+        ..TrainingData::default()
+    }
 }
 
 /// Features of the training split.

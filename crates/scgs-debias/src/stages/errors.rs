@@ -3,8 +3,10 @@
 //! A network that has been trained to the end makes hardly any mistake on its own training pictures, so they are found
 //! by stopping early (JTT) or by asking a head that has not seen the picture.
 
+use std::ops::ControlFlow;
+
 use burn::{
-    nn::LinearConfig,
+    nn::{Linear, LinearConfig},
     tensor::{Tensor, TensorData},
 };
 use rand::seq::SliceRandom;
@@ -18,7 +20,8 @@ use crate::{
     Context, Error, RunFolder,
     features::Features,
     logistic::{self, Examples, Standardiser, most_probable},
-    minibatch::{self, Schedule, Targets},
+    methods::objective::Risk,
+    minibatch::{self, Decay, Mixing, OptimiserKind, Sampler, Schedule, Targets, Visits},
     run_folder,
     settings::{IdentifyRule, IdentifySettings},
 };
@@ -141,20 +144,36 @@ fn early_epoch(
         names: labels.iter().enumerate().map(|(i, _)| i.to_string()).collect(),
         labels: labels.to_vec(),
         weights: vec![1.0; labels.len()],
+        smoothing: 0.0,
     };
+    let visits = Visits { rows: (0..labels.len()).collect(), sampler: Sampler::Shuffle, mixing: Mixing::None };
     let schedule = Schedule {
         steps: settings.epoch * labels.len().div_ceil(BATCH),
         batch: BATCH,
         learning_rate: settings.learning_rate,
-        cosine: false,
+        decay: Decay::Constant,
+        warmup: 0,
+        optimiser: OptimiserKind::Sgd,
         weight_decay: 0.0,
         momentum: 0.9,
+        clip: None,
+        accumulate: 1,
+        average: None,
+        pull: None,
         stream: (inputs.folder.seed, "errors/order".into()),
     };
     let head = LinearConfig::new(width, inputs.classes()).init(&device);
-    let (head, _) = minibatch::train(context, STAGE, head, &schedule, &targets, &|head, batch| {
-        Ok(head.forward(minibatch::rows(&scaled, width, batch, &device)))
-    })?;
+    let (head, _) = minibatch::train(
+        context,
+        STAGE,
+        head,
+        &schedule,
+        &visits,
+        &targets,
+        &mut Risk,
+        &|head: &Linear, batch| Ok(vec![head.forward(minibatch::rows(&scaled, width, batch, &device))]),
+        &mut |_, _| Ok(ControlFlow::Continue(())),
+    )?;
     let all = Tensor::<2>::from_data(TensorData::new(scaled, [labels.len(), width]), &device);
     let logits =
         head.forward(all).inner().into_data().convert::<f32>().try_into_vec::<f32>().expect("converted to f32");

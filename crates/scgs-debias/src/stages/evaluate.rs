@@ -1,5 +1,5 @@
-//! Stages `6-<arm>`: each arm is trained and, at the very end, tested. This is the only stage that sees groups: for the
-//! report of every arm, and for the training of the oracles.
+//! Stages `6-<arm>`: each arm is trained and, at the very end, tested. Groups are seen here for the report of every arm
+//! and for the selection criterion that is marked so; a method sees them only as [`training_set`] hands them out.
 
 use std::{
     collections::BTreeMap,
@@ -13,22 +13,23 @@ use serde::{Deserialize, Serialize};
 use super::{
     Inputs,
     erm::{self, Prediction},
-    errors, retrain, synthesis,
+    retrain, training_set,
 };
 use crate::{
     Context, Error, GroupReport, RunFolder,
-    arms::{Arm, Method, Pictures},
+    arms::{Arm, Pictures},
     features::{Features, Input},
-    logistic::{LinearHead, Standardiser, most_probable},
+    logistic::{most_probable, softmax},
+    measures::Measures,
+    methods::Method,
     run_folder,
+    selection::Criterion,
     settings::TrainMode,
-    training::{Example, Trained, group_weights},
+    training::{Chosen, Trained},
 };
 
 /// Folder of the test split's features (mode `head`); written when every choice has been made.
 pub const TEST_STAGE: &str = "6-test";
-/// Folder of the balanced training split's features.
-pub const BALANCED_STAGE: &str = "6-balanced-data";
 const BATCH: usize = 32;
 
 /// Folder name of an arm.
@@ -36,19 +37,33 @@ pub fn stage_name(arm: Arm) -> String {
     format!("6-{}", arm.name())
 }
 
-/// What an arm learns from.
-struct TrainingSet {
-    files: Vec<(u64, PathBuf)>,
-    examples: Vec<Example>,
-    /// `[examples, width]`; empty in mode `full`.
-    features: Vec<f32>,
+/// What one criterion chose, and what came of it: an entry of `selection.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Selected {
+    /// By what the model was chosen.
+    pub criterion: Criterion,
+    /// The epoch it chose, counted from 1.
+    pub epoch: usize,
+    /// Whether the choice looked at group labels of the validation split.
+    pub sees_groups: bool,
+    /// Accuracy of the chosen model on the validation split.
+    pub validation: Validation,
+    /// Counts per group of the test split.
+    pub report: GroupReport,
+}
+
+/// Class probabilities of one picture.
+struct Answer {
+    id: u64,
+    label: usize,
+    probabilities: Vec<f64>,
 }
 
 /// Trains an arm and reports its accuracy per group of the test split: `model.safetensors`, `predictions.csv`,
-/// `groups.json`, `validation.json`, and `metrics.jsonl` where mini-batches are used.
+/// `groups.json`, `validation.json`, `selection.json`, `measures.json` and `metrics.jsonl`.
 ///
 /// # Errors
-/// [`Error::EmptyGroup`], [`Error::ImpossibleArm`] for `oracle-balanced` without a balanced set, and those of training.
+/// [`Error::EmptyGroup`], [`Error::ImpossibleArm`], and those of training.
 pub fn run(
     inputs: Inputs<'_>,
     context: &Context<'_>,
@@ -56,63 +71,131 @@ pub fn run(
     grouped: &Grouped,
     balanced: Option<&Grouped>,
 ) -> Result<(), Error> {
-    let head_mode = inputs.settings.train.mode == TrainMode::Head;
-    if head_mode && arm.pictures == Pictures::Balanced {
-        balanced_features(inputs, context, arm, balanced)?;
-    }
     let stage = stage_name(arm);
-    let total = match (head_mode, arm.pictures, arm.method) {
-        (true, ..) | (_, Pictures::Real, Method::Erm) => 0,
-        _ => retrain::steps(inputs, inputs.usable(Split::Train)?.len()),
-    };
+    if inputs.folder.is_done(&stage) {
+        return inputs.folder.stage(context, &stage, 0, |_| Ok(String::new()));
+    }
+    let head = inputs.settings.train.mode == TrainMode::Head;
+    let set = training_set::of(inputs, context, arm, grouped, balanced)?;
+    let total = if head { 0 } else { retrain::steps(inputs, inputs.usable(Split::Train)?.len()) };
     inputs.folder.stage(context, &stage, total, |folder| {
-        let erm = inputs.folder.path(erm::STAGE, "model.safetensors");
-        let trained = if arm.pictures == Pictures::Real && arm.method == Method::Erm {
-            // The classifier of stage 1 is this arm.
-            let network = inputs.erm_network(context)?;
-            if head_mode { Trained::Head(Trained::head_of(&network)) } else { Trained::Network(Box::new(network)) }
-        } else {
-            let set = training_set(inputs, arm, grouped, balanced)?;
-            if head_mode {
-                let real = erm::train_features(inputs.folder)?;
-                let scale = Standardiser::fit(&real.pooled, real.width);
-                Trained::Head(retrain::fit_head(inputs, &set.features, real.width, &set.examples, &scale)?)
-            } else {
-                let (network, metrics) = retrain::train_network(inputs, context, &stage, &set.files, &set.examples)?;
-                retrain::write_metrics(folder, &metrics)?;
-                Trained::Network(Box::new(network))
-            }
-        };
-        let model = folder.join("model.safetensors");
         let (val, test) = (inputs.usable(Split::Val)?, inputs.usable(Split::Test)?);
-        let (on_val, on_test) = match trained {
-            Trained::Head(head) => {
-                let architecture = inputs.settings.backbone.architecture;
-                let classes = Some(inputs.classes());
-                let network = scgs_models::load(architecture, &erm, classes, HeadPolicy::Keep, &context.device)?;
-                let on_val =
-                    predict_features(&inputs.folder.path(erm::STAGE, "features-val.safetensors"), &head, &val)?;
-                let on_test = predict_features(&inputs.folder.path(TEST_STAGE, "features.safetensors"), &head, &test)?;
-                scgs_models::save(&network.with_linear(head.weight, head.bias), &model)?;
-                (on_val, on_test)
-            }
-            Trained::Network(network) => {
-                if arm.pictures == Pictures::Real && arm.method == Method::Erm {
-                    atomic::write(&model, fs_err::read(&erm)?)?;
-                } else {
-                    scgs_models::save(&network, &model)?;
-                }
-                let network = network.fold_batch_norm();
-                let predict = |samples: &_| predict_pictures(context, &network, inputs.input(), inputs.index, samples);
-                (predict(&val)?, predict(&test)?)
-            }
+        let groups = group_numbers(grouped, &val);
+        let stage_one = arm.pictures == Pictures::Real && arm.method == Method::Erm && only_last(inputs);
+        let mut chosen = if stage_one {
+            Chosen { models: BTreeMap::from([(Criterion::Last, (1, first_classifier(inputs, context)?))]), log: vec![] }
+        } else {
+            retrain::train(inputs, context, &stage, arm.method, &set, groups)?
         };
-        run_folder::write_csv(&folder.join("predictions.csv"), &on_test)?;
-        run_folder::write_json(&folder.join("validation.json"), &Validation::of(&on_val, inputs.classes()))?;
-        let report = report(grouped, &on_test, "test")?;
-        run_folder::write_json(&folder.join("groups.json"), &report)?;
-        Ok(format!("worst group {:.3}, average {:.3}", report.worst_group(), report.plain()))
+        retrain::write_log(folder, &chosen.log)?;
+        let mut selected = Vec::new();
+        let mut reported = None;
+        let wanted = inputs.settings.train.selection;
+        for (criterion, (epoch, model)) in std::mem::take(&mut chosen.models) {
+            let on_val = answers(inputs, context, &model, &val, "features-val.safetensors")?;
+            let on_test = answers(inputs, context, &model, &test, "")?;
+            selected.push(Selected {
+                criterion,
+                epoch,
+                sees_groups: criterion.sees_groups(),
+                validation: Validation::of(&predictions(&on_val), inputs.classes()),
+                report: report(grouped, &predictions(&on_test), "test")?,
+            });
+            if criterion == wanted || stage_one {
+                reported = Some((model, on_test));
+            }
+        }
+        let (model, on_test) = reported.expect("every criterion chooses a model");
+        save(inputs, context, stage_one, &model, &folder.join("model.safetensors"))?;
+        let this = selected.iter().find(|s| s.criterion == wanted).unwrap_or(&selected[0]);
+        run_folder::write_csv(&folder.join("predictions.csv"), &predictions(&on_test))?;
+        run_folder::write_json(&folder.join("validation.json"), &this.validation)?;
+        run_folder::write_json(&folder.join("groups.json"), &this.report)?;
+        run_folder::write_json(&folder.join("selection.json"), &selected)?;
+        run_folder::write_json(&folder.join("measures.json"), &measures(inputs, grouped, &test, &on_test))?;
+        Ok(format!("worst group {:.3}, average {:.3}", this.report.worst_group(), this.report.plain()))
     })
+}
+
+/// Whether the last epoch is all that can be chosen from stage 1: it stores one model, without group labels.
+fn only_last(inputs: Inputs<'_>) -> bool {
+    inputs.settings.train.mode == TrainMode::Head || inputs.settings.train.selection == Criterion::Last
+}
+
+/// The classifier of stage 1: the arm `erm`.
+fn first_classifier(inputs: Inputs<'_>, context: &Context<'_>) -> Result<Trained, Error> {
+    let path = inputs.folder.path(erm::STAGE, "model.safetensors");
+    let architecture = inputs.settings.backbone.architecture;
+    let network = scgs_models::load(architecture, &path, Some(inputs.classes()), HeadPolicy::Keep, &context.device)?;
+    Ok(match inputs.settings.train.mode {
+        TrainMode::Head => Trained::Head(Trained::head_of(&network)),
+        TrainMode::Full => Trained::Network(Box::new(network)),
+    })
+}
+
+/// Class probabilities on a split. A head takes the validation features from stage 1, the test features from
+/// [`TEST_STAGE`].
+fn answers(
+    inputs: Inputs<'_>,
+    context: &Context<'_>,
+    model: &Trained,
+    samples: &[&Sample],
+    stored: &str,
+) -> Result<Vec<Answer>, Error> {
+    let rows: Vec<Vec<f64>> = match model {
+        Trained::Head(head) => {
+            let path = match stored {
+                "" => inputs.folder.path(TEST_STAGE, "features.safetensors"),
+                file => inputs.folder.path(erm::STAGE, file),
+            };
+            let features = Features::load(&path)?;
+            (0..samples.len()).map(|i| head.probabilities(features.row(i))).collect()
+        }
+        Trained::Network(network) => {
+            let network = network.clone().fold_batch_norm();
+            probabilities(context, &network, inputs.input(), inputs.index, samples)?
+        }
+    };
+    let answer = |(sample, probabilities): (&&Sample, _)| Answer { id: sample.id, label: sample.label, probabilities };
+    Ok(samples.iter().zip(rows).map(answer).collect())
+}
+
+fn predictions(answers: &[Answer]) -> Vec<Prediction> {
+    answers
+        .iter()
+        .map(|a| {
+            let (predicted, confidence) = most_probable(&a.probabilities);
+            Prediction { id: a.id, label: a.label, predicted, confidence }
+        })
+        .collect()
+}
+
+fn save(inputs: Inputs<'_>, context: &Context<'_>, stage_one: bool, model: &Trained, path: &Path) -> Result<(), Error> {
+    let erm = inputs.folder.path(erm::STAGE, "model.safetensors");
+    match model {
+        Trained::Network(_) if stage_one => atomic::write(path, fs_err::read(&erm)?)?,
+        Trained::Network(network) => scgs_models::save(network, path)?,
+        Trained::Head(head) => {
+            let architecture = inputs.settings.backbone.architecture;
+            let classes = Some(inputs.classes());
+            let network = scgs_models::load(architecture, &erm, classes, HeadPolicy::Keep, &context.device)?;
+            scgs_models::save(&network.with_linear(head.weight.clone(), head.bias.clone()), path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Group numbers, for evaluation and for the criterion that is marked as seeing them.
+fn group_numbers(grouped: &Grouped, samples: &[&Sample]) -> Vec<usize> {
+    let attributes = grouped.attribute_names().len();
+    let of = |s: &&Sample| grouped.attribute_of(s.id).map(|a| s.label * attributes + a);
+    samples.iter().map(|s| of(s).expect("samples are of the data set")).collect()
+}
+
+fn measures(inputs: Inputs<'_>, grouped: &Grouped, test: &[&Sample], answers: &[Answer]) -> Measures {
+    let labels: Vec<usize> = answers.iter().map(|a| a.label).collect();
+    let rows: Vec<Vec<f64>> = answers.iter().map(|a| a.probabilities.clone()).collect();
+    Measures::of(&labels, &rows, &group_numbers(grouped, test), inputs.classes(), inputs.folder.seed)
 }
 
 /// The accuracy of predictions per group.
@@ -156,6 +239,30 @@ impl Validation {
     }
 }
 
+/// Reads what the criteria chose in a finished arm.
+///
+/// # Errors
+/// If the file is missing or damaged.
+pub fn read_selection(folder: &RunFolder, arm: Arm) -> Result<Vec<Selected>, Error> {
+    run_folder::read_json(&folder.path(&stage_name(arm), "selection.json"))
+}
+
+/// Reads the further measures of a finished arm.
+///
+/// # Errors
+/// If the file is missing or damaged.
+pub fn read_measures(folder: &RunFolder, arm: Arm) -> Result<Measures, Error> {
+    run_folder::read_json(&folder.path(&stage_name(arm), "measures.json"))
+}
+
+/// Reads the predictions of a finished arm on the test split.
+///
+/// # Errors
+/// If the file is missing or damaged.
+pub fn read_predictions(folder: &RunFolder, arm: Arm) -> Result<Vec<Prediction>, Error> {
+    run_folder::read_csv(&folder.path(&stage_name(arm), "predictions.csv"))
+}
+
 /// Reads the validation accuracy of a finished arm.
 ///
 /// # Errors
@@ -190,104 +297,6 @@ pub fn prepare(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), Error> {
     })
 }
 
-fn need_balanced(arm: Arm, balanced: Option<&Grouped>) -> Result<&Grouped, Error> {
-    balanced.ok_or_else(|| Error::ImpossibleArm {
-        arm: arm.name().into(),
-        why: "a balanced training set of the same size exists only where pictures are composed (habitat); leave it out of --methods".into(),
-    })
-}
-
-fn balanced_features(
-    inputs: Inputs<'_>,
-    context: &Context<'_>,
-    arm: Arm,
-    balanced: Option<&Grouped>,
-) -> Result<(), Error> {
-    let index = need_balanced(arm, balanced)?.index();
-    let samples = index.of(Split::Train);
-    inputs.folder.stage(context, BALANCED_STAGE, samples.len(), |folder| {
-        let network = inputs.erm_network(context)?;
-        let files: Vec<_> = samples.iter().map(|s| (s.id, index.absolute(s))).collect();
-        Features::compute(context, BALANCED_STAGE, &network, inputs.input(), &files)?
-            .save(&folder.join("features.safetensors"))?;
-        Ok(format!("features of {} pictures with equally large groups (oracle)", samples.len()))
-    })
-}
-
-fn training_set(
-    inputs: Inputs<'_>,
-    arm: Arm,
-    grouped: &Grouped,
-    balanced: Option<&Grouped>,
-) -> Result<TrainingSet, Error> {
-    let head_mode = inputs.settings.train.mode == TrainMode::Head;
-    if arm.pictures == Pictures::Balanced {
-        let index = need_balanced(arm, balanced)?.index();
-        let samples = index.of(Split::Train);
-        return Ok(TrainingSet {
-            files: samples.iter().map(|s| (s.id, index.absolute(s))).collect(),
-            examples: samples.iter().map(|s| Example::plain(s.label)).collect(),
-            features: if head_mode {
-                Features::load(&inputs.folder.path(BALANCED_STAGE, "features.safetensors"))?.pooled
-            } else {
-                Vec::new()
-            },
-        });
-    }
-    let real = inputs.usable(Split::Train)?;
-    let mut set = TrainingSet {
-        files: inputs.files(&real),
-        examples: real.iter().map(|s| Example::plain(s.label)).collect(),
-        features: if head_mode { erm::train_features(inputs.folder)?.pooled } else { Vec::new() },
-    };
-    // Mistakes and picks are usable training pictures, hence in here.
-    let position: BTreeMap<u64, usize> = real.iter().enumerate().map(|(i, s)| (s.id, i)).collect();
-    match arm.method {
-        Method::Erm => {}
-        Method::Jtt => {
-            for error in errors::read(inputs.folder)? {
-                set.examples[position[&error.id]].repeats = inputs.settings.jtt.upweight;
-            }
-        }
-        Method::Reweight => {
-            let attributes = grouped.attribute_names().len();
-            let group = |s: &&Sample| Some(s.label * attributes + grouped.attribute_of(s.id)?);
-            let groups: Vec<usize> = real.iter().filter_map(group).collect();
-            let weights = group_weights(&groups, inputs.classes() * attributes)?;
-            set.examples.iter_mut().zip(weights).for_each(|(e, w)| e.weight = w);
-        }
-    }
-    match arm.pictures {
-        Pictures::Real | Pictures::Balanced => {}
-        Pictures::Duplicate => {
-            // As many copies as SCGS makes new pictures, of the same sources.
-            for pick in super::clusters::picks(inputs.folder)? {
-                set.examples[position[&pick.id]].repeats += 1;
-            }
-        }
-        Pictures::Scgs => add_synthetic(inputs, &mut set, synthesis::STAGE)?,
-        Pictures::ScgsRandomMask => add_synthetic(inputs, &mut set, synthesis::RANDOM_STAGE)?,
-    }
-    Ok(set)
-}
-
-fn add_synthetic(inputs: Inputs<'_>, set: &mut TrainingSet, stage: &str) -> Result<(), Error> {
-    let rows = synthesis::read(inputs.folder, stage)?;
-    if inputs.settings.train.mode == TrainMode::Head {
-        set.features.extend(synthesis::features(inputs.folder, stage)?.pooled);
-    }
-    for row in rows {
-        set.files.push((row.img_id, inputs.folder.path(stage, &row.img_filename)));
-        set.examples.push(Example::plain(row.y));
-    }
-    Ok(())
-}
-
-fn predict_features(path: &Path, head: &LinearHead, samples: &[&Sample]) -> Result<Vec<Prediction>, Error> {
-    let labels: Vec<usize> = samples.iter().map(|s| s.label).collect();
-    Ok(erm::predict(head, &Features::load(path)?, &labels))
-}
-
 /// Answers of a whole network, whose batch norms should be folded.
 ///
 /// # Errors
@@ -299,16 +308,33 @@ pub fn predict_pictures(
     index: &Index,
     samples: &[&Sample],
 ) -> Result<Vec<Prediction>, Error> {
-    let mut predictions = Vec::with_capacity(samples.len());
+    let rows = probabilities(context, network, input, index, samples)?;
+    let answer = |(sample, row): (&&Sample, Vec<f64>)| {
+        let (predicted, confidence) = most_probable(&row);
+        Prediction { id: sample.id, label: sample.label, predicted, confidence }
+    };
+    Ok(samples.iter().zip(rows).map(answer).collect())
+}
+
+/// Class probabilities of a whole network, one row per sample.
+///
+/// # Errors
+/// Those of reading pictures.
+pub fn probabilities(
+    context: &Context<'_>,
+    network: &Network,
+    input: Input,
+    index: &Index,
+    samples: &[&Sample],
+) -> Result<Vec<Vec<f64>>, Error> {
+    let mut rows = Vec::with_capacity(samples.len());
     for chunk in samples.chunks(BATCH) {
         let paths: Vec<PathBuf> = chunk.iter().map(|s| index.absolute(s)).collect();
         let logits = network.forward(input.load(&paths, context)?);
         let values = logits.into_data().convert::<f32>().try_into_vec::<f32>().expect("converted to f32");
-        for (sample, row) in chunk.iter().zip(values.chunks(index.classes.len())) {
-            let row: Vec<f64> = row.iter().map(|&v| f64::from(v)).collect();
-            let (predicted, confidence) = most_probable(&crate::logistic::softmax(&row));
-            predictions.push(Prediction { id: sample.id, label: sample.label, predicted, confidence });
+        for row in values.chunks(index.classes.len()) {
+            rows.push(softmax(&row.iter().map(|&v| f64::from(v)).collect::<Vec<_>>()));
         }
     }
-    Ok(predictions)
+    Ok(rows)
 }

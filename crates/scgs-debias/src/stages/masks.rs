@@ -1,11 +1,9 @@
-//! Stage `4-masks`: where the classifier looks in each picked picture, and which part is therefore repainted.
+//! Stage `4-masks`: where the classifier looks in each source, and which part is therefore repainted.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
 use image::{GrayImage, Luma, RgbImage};
+use rand_chacha::ChaCha8Rng;
 use scgs_cam::{AreaLimits, AttentionMap, Mask, random_blob, random_box, to_repaint};
 use scgs_data::{Sample, Split, atomic, read_rgb, stream};
 use scgs_models::Network;
@@ -13,19 +11,19 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Inputs,
-    clusters::{self, Member},
+    sources::{self, Variant},
 };
 use crate::{
     Context, Error, RunFolder,
     features::Input,
-    look::{self, Found},
-    run_folder,
+    look::{self, Found, Look},
+    object_masks, run_folder,
     settings::ControlShape,
 };
 
 /// Folder name of the attention masks.
 pub const STAGE: &str = "4-masks";
-/// Folder name of the control: random masks of the same areas.
+/// Folder name of the control: random masks of the same areas. Its random streams have this name too.
 pub const RANDOM_STAGE: &str = "4-masks-random-mask";
 
 /// A row of `masks.csv`.
@@ -33,7 +31,7 @@ pub const RANDOM_STAGE: &str = "4-masks-random-mask";
 pub struct MaskRow {
     /// The picture.
     pub id: u64,
-    /// The class whose evidence the attention map shows.
+    /// The class whose evidence the attention map shows; for masks without attention, the picture's own.
     pub target: usize,
     /// Share of the picture that is repainted, 0..=1; empty when skipped.
     pub area: Option<f64>,
@@ -41,51 +39,41 @@ pub struct MaskRow {
     pub skipped: Option<String>,
 }
 
-/// Writes `<id>.png` (white = repaint), `<id>-attention.png` (grey, white = 1), `<id>-picture.png` (the source) and
-/// `masks.csv` for every clustered mistake.
+/// Writes `<id>.png` (white = repaint) and `masks.csv` for every source of the variant; where the classifier is looked at,
+/// also `<id>-attention.png` (grey, white = 1), and for the method `<id>-picture.png` (the source).
 ///
 /// # Errors
-/// Those of reading pictures and of the attention method (an unknown layer among them).
-pub fn run(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), Error> {
-    let members = clusters::members(inputs.folder)?;
-    inputs.folder.stage(context, STAGE, members.len(), |folder| {
-        let network = inputs.erm_network(context)?;
+/// [`Error::NoMask`] if no source of a class has a mask; those of reading pictures and of the attention method (an unknown
+/// layer among them).
+pub fn run(inputs: Inputs<'_>, context: &Context<'_>, variant: Variant) -> Result<(), Error> {
+    let stage = variant.masks_stage();
+    let sources = sources::read(inputs.folder, variant)?;
+    inputs.folder.stage(context, &stage, sources.len(), |folder| {
+        let samples = samples(inputs);
         let mut rows = Vec::new();
-        for (i, (member, sample)) in with_samples(inputs, &members).into_iter().enumerate() {
-            let path = inputs.index.absolute(sample);
-            let picture = read_rgb(&path).map_err(|e| Error::BadPictures { bad: vec![e.to_string()], allowed: 0 })?;
-            // A copy beside the mask, so that a report needs nothing but the run's folder.
-            atomic::save_png(folder.join(format!("{}-picture.png", member.id)), &picture.clone().into())?;
-            let Found { target, map } = look(inputs, context, &network, path, &picture, member.label)?;
-            if let Some(map) = &map {
-                atomic::save_png(folder.join(format!("{}-attention.png", member.id)), &grey(map).into())?;
-            }
-            let outcome = match (&inputs.settings.mask.folder, map) {
-                (Some(own), _) => own_mask(own, member.id, &picture),
-                (None, Some(map)) => region_to_repaint(inputs, &map, &picture),
-                (None, None) => Err("no attention: the map is nowhere positive".to_owned()),
-            }
-            .and_then(|mask| within_limits(inputs, mask));
+        let mut maker = Maker::new(inputs, context, variant)?;
+        for (i, source) in sources.iter().enumerate() {
+            let sample = samples.get(&source.id).ok_or_else(|| unknown_picture(inputs, variant, source.id))?;
+            let (target, outcome) = maker.mask(sample, folder)?;
             let (area, skipped) = match outcome {
                 Ok(mask) => {
-                    atomic::save_png(folder.join(format!("{}.png", member.id)), &mask.to_gray().into())?;
+                    atomic::save_png(folder.join(format!("{}.png", source.id)), &mask.to_gray().into())?;
                     (Some(mask.area()), None)
                 }
                 Err(reason) => (None, Some(reason)),
             };
-            rows.push(MaskRow { id: member.id, target, area, skipped });
-            context.advance(STAGE, i + 1)?;
+            rows.push(MaskRow { id: source.id, target, area, skipped });
+            context.advance(&stage, i + 1)?;
         }
-        let usable: Vec<f64> = rows.iter().filter_map(|r| r.area).collect();
+        run_folder::write_csv(&folder.join("masks.csv"), &rows)?;
         for (class, name) in inputs.index.classes.iter().enumerate() {
-            let of_class = members.iter().zip(&rows).filter(|(m, _)| m.label == class);
+            let of_class = sources.iter().zip(&rows).filter(|(s, _)| s.becomes == class);
             if of_class.clone().all(|(_, r)| r.area.is_none()) {
-                run_folder::write_csv(&folder.join("masks.csv"), &rows)?;
                 let (class, skipped) = (name.clone(), of_class.count());
                 return Err(Error::NoMask { class, skipped, masks: folder.join("masks.csv") });
             }
         }
-        run_folder::write_csv(&folder.join("masks.csv"), &rows)?;
+        let usable: Vec<f64> = rows.iter().filter_map(|r| r.area).collect();
         Ok(format!(
             "{} masks, {} skipped, mean area {:.2}",
             usable.len(),
@@ -95,33 +83,118 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), Error> {
     })
 }
 
-/// The control: for every mask a random one of the same area.
-///
-/// # Errors
-/// If the masks are missing or damaged.
-pub fn run_random(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), Error> {
-    let rows = read(inputs.folder, STAGE)?;
-    inputs.folder.stage(context, RANDOM_STAGE, rows.len(), |folder| {
-        for (i, row) in rows.iter().enumerate() {
-            if let Some(area) = row.area {
-                let mask = load(inputs.folder, STAGE, row.id)?;
-                let mut rng = stream(inputs.folder.seed, RANDOM_STAGE, row.id);
-                // What the attention keeps (or repaints) is a region; its control is a shape of that region's area.
-                let inverted = area > 0.5;
-                let share = if inverted { 1.0 - area } else { area };
-                let shape = match inputs.settings.mask.control {
-                    ControlShape::Box => random_box,
-                    ControlShape::Blob => random_blob,
+/// How masks of a variant are made.
+enum Maker<'a> {
+    /// Where the classifier looks.
+    Attention { inputs: Inputs<'a>, context: &'a Context<'a>, network: Box<Network>, keep_pictures: bool },
+    /// A random shape of the area of the method's mask.
+    Random { inputs: Inputs<'a>, areas: BTreeMap<u64, MaskRow> },
+    /// The true object (oracle).
+    Truth { inputs: Inputs<'a> },
+    /// The whole picture.
+    All { inputs: Inputs<'a> },
+}
+
+/// A mask, or why there is none.
+type Outcome = Result<Mask, String>;
+
+impl<'a> Maker<'a> {
+    fn new(inputs: Inputs<'a>, context: &'a Context<'a>, variant: Variant) -> Result<Self, Error> {
+        Ok(match variant {
+            Variant::Scgs | Variant::ContextOnly | Variant::RandomSource => Self::Attention {
+                inputs,
+                context,
+                network: Box::new(inputs.erm_network(context)?),
+                keep_pictures: variant != Variant::RandomSource,
+            },
+            Variant::RandomMask => Self::Random {
+                inputs,
+                areas: read(inputs.folder, STAGE)?.into_iter().map(|row| (row.id, row)).collect(),
+            },
+            Variant::OracleMask => Self::Truth { inputs },
+            Variant::Generic => Self::All { inputs },
+        })
+    }
+
+    /// The class that was explained (for masks without attention, the picture's own), and the mask.
+    fn mask(&mut self, sample: &Sample, folder: &Path) -> Result<(usize, Outcome), Error> {
+        match self {
+            Self::Attention { inputs, context, network, keep_pictures } => {
+                let inputs = *inputs;
+                let picture = picture(inputs, sample)?;
+                if *keep_pictures {
+                    // A copy beside the mask, so that a report needs nothing but the run's folder.
+                    atomic::save_png(folder.join(format!("{}-picture.png", sample.id)), &picture.clone().into())?;
+                }
+                let look = &inputs.settings.attention;
+                let Found { target, map } = attention_of(inputs, context, network, look, sample, &picture)?;
+                if let Some(map) = &map {
+                    atomic::save_png(folder.join(format!("{}-attention.png", sample.id)), &grey(map).into())?;
+                }
+                let region = match &inputs.settings.mask.folder {
+                    Some(own) => own_mask(own, sample.id, &picture),
+                    None => region(inputs, map.as_ref(), &picture)
+                        .map(|region| to_repaint(&region, inputs.settings.mask.repaint)),
                 };
-                let region = shape(mask.width() as usize, mask.height() as usize, share, &mut rng)?;
-                let control = if inverted { region.invert() } else { region };
-                atomic::save_png(folder.join(format!("{}.png", row.id)), &control.to_gray().into())?;
+                Ok((target, region.and_then(|mask| within_limits(inputs, mask))))
             }
-            context.advance(RANDOM_STAGE, i + 1)?;
+            Self::Random { inputs, areas } => {
+                let row =
+                    areas.get(&sample.id).ok_or_else(|| unknown_picture(*inputs, Variant::RandomMask, sample.id))?;
+                let Some(area) = row.area else {
+                    return Ok((row.target, Err(row.skipped.clone().unwrap_or_default())));
+                };
+                let (width, height) = load(inputs.folder, STAGE, sample.id)?.dimensions();
+                let mut rng = stream(inputs.folder.seed, RANDOM_STAGE, sample.id);
+                Ok((row.target, Ok(random_like(*inputs, (width, height), area, &mut rng)?)))
+            }
+            Self::Truth { inputs } => {
+                let region = object_masks::read(inputs.index, sample.id)?;
+                let mask = to_repaint(&region, inputs.settings.mask.repaint);
+                Ok((sample.label, within_limits(*inputs, mask)))
+            }
+            Self::All { inputs } => {
+                let (width, height) = picture(*inputs, sample)?.dimensions();
+                let (width, height) = (width as usize, height as usize);
+                Ok((sample.label, Ok(Mask::new(width, height, vec![true; width * height])?)))
+            }
         }
-        run_folder::write_csv(&folder.join("masks.csv"), &rows)?;
-        Ok(format!("{} random masks of the same areas", rows.iter().filter(|r| r.area.is_some()).count()))
-    })
+    }
+}
+
+/// A random mask of the same area. What the attention keeps (or repaints) is a region; its control is a shape of that
+/// region's area.
+pub(crate) fn random_like(
+    inputs: Inputs<'_>,
+    (width, height): (u32, u32),
+    area: f64,
+    rng: &mut ChaCha8Rng,
+) -> Result<Mask, Error> {
+    let inverted = area > 0.5;
+    let share = if inverted { 1.0 - area } else { area };
+    let shape = match inputs.settings.mask.control {
+        ControlShape::Box => random_box,
+        ControlShape::Blob => random_blob,
+    };
+    let region = shape(width as usize, height as usize, share, rng)?;
+    Ok(if inverted { region.invert() } else { region })
+}
+
+/// Reads a picture of the data set.
+pub(crate) fn picture(inputs: Inputs<'_>, sample: &Sample) -> Result<RgbImage, Error> {
+    read_rgb(inputs.index.absolute(sample)).map_err(|e| Error::BadPictures { bad: vec![e.to_string()], allowed: 0 })
+}
+
+/// The training pictures by id.
+pub(crate) fn samples(inputs: Inputs<'_>) -> BTreeMap<u64, &Sample> {
+    inputs.index.of(Split::Train).into_iter().map(|s| (s.id, s)).collect()
+}
+
+fn unknown_picture(inputs: Inputs<'_>, variant: Variant, id: u64) -> Error {
+    Error::RunFolder {
+        path: inputs.folder.path(variant.sources_stage(), "sources.csv"),
+        message: format!("picture {id} is not a training picture of the data set, or has no mask to follow"),
+    }
 }
 
 /// The table of a mask stage.
@@ -143,27 +216,26 @@ pub fn load(folder: &RunFolder, stage: &str, id: u64) -> Result<GrayImage, Error
 }
 
 /// The attention of the classifier on one picture, at the picture's own size.
-fn look(
+pub(crate) fn attention_of(
     inputs: Inputs<'_>,
     context: &Context<'_>,
     network: &Network,
-    path: PathBuf,
+    look: &Look,
+    sample: &Sample,
     picture: &RgbImage,
-    label: usize,
 ) -> Result<Found, Error> {
-    let paths = [path];
+    let paths = [inputs.index.absolute(sample)];
     let load = |side: usize| Input { size: side, ..inputs.input() }.load(&paths, context);
     let size = (picture.width() as usize, picture.height() as usize);
-    let looks = std::slice::from_ref(&inputs.settings.attention);
-    let mut found = look::maps(network, looks, inputs.settings.backbone.input_size, &[label], size, &load)?;
+    let looks = std::slice::from_ref(look);
+    let mut found = look::maps(network, looks, inputs.settings.backbone.input_size, &[sample.label], size, &load)?;
     Ok(found.pop().and_then(|mut looks| looks.pop()).expect("one picture, one look"))
 }
 
-/// The mask, or why there is none.
-fn region_to_repaint(inputs: Inputs<'_>, map: &AttentionMap, picture: &RgbImage) -> Result<Mask, String> {
-    let settings = &inputs.settings.mask;
-    let region = settings.region().of(map, picture).map_err(|e| e.to_string())?;
-    Ok(to_repaint(&region, settings.repaint))
+/// The object's region, or why there is none.
+pub(crate) fn region(inputs: Inputs<'_>, map: Option<&AttentionMap>, picture: &RgbImage) -> Outcome {
+    let map = map.ok_or_else(|| "no attention: the map is nowhere positive".to_owned())?;
+    inputs.settings.mask.region().of(map, picture).map_err(|e| e.to_string())
 }
 
 /// The user's mask of a picture, or why it cannot be used.
@@ -191,11 +263,4 @@ fn grey(map: &AttentionMap) -> GrayImage {
     GrayImage::from_fn(map.width as u32, map.height as u32, |x, y| {
         Luma([(map.values[y as usize * map.width + x as usize] * 255.0).round() as u8])
     })
-}
-
-fn with_samples<'a>(inputs: Inputs<'a>, members: &'a [Member]) -> Vec<(&'a Member, &'a Sample)> {
-    let wanted: BTreeSet<u64> = members.iter().map(|m| m.id).collect();
-    let samples: BTreeMap<u64, &Sample> =
-        inputs.index.of(Split::Train).into_iter().filter(|s| wanted.contains(&s.id)).map(|s| (s.id, s)).collect();
-    members.iter().filter_map(|m| samples.get(&m.id).map(|s| (m, *s))).collect()
 }

@@ -5,9 +5,12 @@ pub mod erm;
 pub mod errors;
 pub mod evaluate;
 pub mod masks;
+pub mod objects;
 pub mod pictures;
 pub mod retrain;
+pub mod sources;
 pub mod synthesis;
+pub mod training_set;
 
 use std::path::{Path, PathBuf};
 
@@ -34,7 +37,7 @@ pub struct Inputs<'a> {
     pub prompts: &'a [String],
 }
 
-impl Inputs<'_> {
+impl<'a> Inputs<'a> {
     /// How pictures enter the network.
     pub fn input(&self) -> Input {
         Input { architecture: self.settings.backbone.architecture, size: self.settings.backbone.input_size }
@@ -49,7 +52,7 @@ impl Inputs<'_> {
     ///
     /// # Errors
     /// If the table of unreadable pictures is missing or damaged.
-    pub fn usable(&self, split: Split) -> Result<Vec<&Sample>, Error> {
+    pub fn usable(&self, split: Split) -> Result<Vec<&'a Sample>, Error> {
         let bad = pictures::unreadable(self.folder)?;
         Ok(self.index.of(split).into_iter().filter(|s| !bad.contains(&s.id)).collect())
     }

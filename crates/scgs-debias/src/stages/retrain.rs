@@ -1,90 +1,111 @@
-//! Training of an arm: on features (last layer) or on pictures (every layer).
+//! Training of one arm: its pictures and its method, in the run's mode.
 
 use std::path::{Path, PathBuf};
 
-use scgs_data::atomic;
-use scgs_models::Network;
+use scgs_data::{Split, atomic};
 
-use super::Inputs;
+use super::{Inputs, erm};
 use crate::{
     Context, Error,
-    logistic::{self, Examples, LinearHead, Standardiser},
-    minibatch::{self, Metrics, Schedule, Targets},
-    training::Example,
+    features::Features,
+    logistic::Standardiser,
+    methods::{Method, TrainingData},
+    selection::Selector,
+    settings::TrainMode,
+    trainers::{Changed, HeadTrainer, Matrix, NetworkTrainer, Watch},
+    training::{Chosen, LogLine},
 };
-use burn::module::Module;
 
-/// Mini-batch steps of every arm: `train.epochs` passes over `real` pictures, however many an arm adds.
+/// What an arm learns from.
+#[derive(Debug, Clone, Default)]
+pub struct TrainingSet {
+    /// Id and file per example.
+    pub files: Vec<(u64, PathBuf)>,
+    /// Everything about the examples but their content.
+    pub data: TrainingData,
+    /// `[examples, width]`; empty in mode `full`.
+    pub features: Vec<f32>,
+    /// Whether these are the real training pictures, each once.
+    pub plain: bool,
+}
+
+/// Mini-batch steps of every arm in mode `full`: `train.epochs` passes over `real` pictures, however many an arm adds.
 pub fn steps(inputs: Inputs<'_>, real: usize) -> usize {
     inputs.settings.train.epochs * real.div_ceil(inputs.settings.train.batch)
 }
 
-/// Solves for the last layer. `features` is `[examples, width]`.
+/// Trains a method on a training set. `validation_groups` are opaque numbers by which the selection criterion
+/// `worst-group` judges.
 ///
 /// # Errors
-/// If the solver does not converge.
-pub fn fit_head(
-    inputs: Inputs<'_>,
-    features: &[f32],
-    width: usize,
-    examples: &[Example],
-    scale: &Standardiser,
-) -> Result<LinearHead, Error> {
-    let labels: Vec<usize> = examples.iter().map(|e| e.label).collect();
-    let weights: Vec<f64> = examples.iter().map(|e| e.repeats as f64 * e.weight).collect();
-    let examples = Examples { features, width, labels: &labels, weights: &weights };
-    logistic::fit(examples, inputs.classes(), inputs.settings.train.c, scale)
-}
-
-/// Trains every layer from the starting weights; repeated examples occur repeatedly in an epoch. Returns the network on
-/// the plain device.
-///
-/// # Errors
-/// Those of [`minibatch::train`] and of reading pictures.
-pub fn train_network(
+/// Those of the method and of its trainer.
+pub fn train(
     inputs: Inputs<'_>,
     context: &Context<'_>,
     stage: &str,
-    files: &[(u64, PathBuf)],
-    examples: &[Example],
-) -> Result<(Network, Vec<Metrics>), Error> {
-    let device = context.device.clone().autodiff();
-    let network = inputs.fresh_network(&device)?;
-    let expanded: Vec<usize> =
-        examples.iter().enumerate().flat_map(|(i, e)| std::iter::repeat_n(i, e.repeats)).collect();
-    let targets = Targets {
-        names: expanded.iter().map(|&i| files[i].0.to_string()).collect(),
-        labels: expanded.iter().map(|&i| examples[i].label).collect(),
-        weights: expanded.iter().map(|&i| examples[i].weight).collect(),
-    };
+    method: Method,
+    set: &TrainingSet,
+    validation_groups: Vec<usize>,
+) -> Result<Chosen, Error> {
     let settings = &inputs.settings.train;
-    let real = inputs.usable(scgs_data::Split::Train)?.len();
-    let schedule = Schedule {
-        steps: steps(inputs, real),
-        batch: settings.batch,
-        learning_rate: settings.learning_rate,
-        cosine: true,
-        weight_decay: settings.weight_decay,
-        momentum: 0.9,
-        stream: (inputs.folder.seed, format!("train/{stage}")),
-    };
-    let on_autodiff = Context { device: device.clone(), cancelled: context.cancelled, report: context.report };
-    let (network, metrics) =
-        minibatch::train(context, stage, network, &schedule, &targets, &|network: &Network, batch| {
-            let paths: Vec<PathBuf> = batch.iter().map(|&i| files[expanded[i]].1.clone()).collect();
-            Ok(network.forward(inputs.input().load(&paths, &on_autodiff)?))
-        })?;
-    Ok((network.valid(), metrics))
+    let validation = inputs.usable(Split::Val)?;
+    let labels: Vec<usize> = validation.iter().map(|s| s.label).collect();
+    let selector = Selector::new(labels.clone(), inputs.classes(), validation_groups);
+    let mut watch = Watch::new(selector, labels, settings.selection, settings.patience);
+    let real = inputs.usable(Split::Train)?.len();
+    let method = method.with(inputs.settings);
+    match settings.mode {
+        TrainMode::Head => {
+            let on_train = erm::train_features(inputs.folder)?;
+            let on_val = Features::load(&inputs.folder.path(erm::STAGE, "features-val.safetensors"))?;
+            let scale = Standardiser::fit(&on_train.pooled, on_train.width);
+            let names: Vec<String> = set.files.iter().map(|f| f.0.to_string()).collect();
+            let network = inputs.erm_network(context)?;
+            let changed = Changed { context, stage, input: inputs.input(), files: &set.files, network: &network };
+            let mut trainer = HeadTrainer {
+                context,
+                stage,
+                settings,
+                data: &set.data,
+                names: &names,
+                features: Matrix { values: &set.features, width: on_train.width },
+                validation: Matrix { values: &on_val.pooled, width: on_val.width },
+                scale: &scale,
+                real,
+                changed: Some(changed),
+                watch: &mut watch,
+                head: None,
+            };
+            method.train(&set.data, &mut trainer)?;
+        }
+        TrainMode::Full => {
+            let files: Vec<PathBuf> = inputs.files(&validation).into_iter().map(|f| f.1).collect();
+            let mut trainer = NetworkTrainer {
+                inputs,
+                context,
+                stage,
+                data: &set.data,
+                files: &set.files,
+                validation: &files,
+                real,
+                stage_one: set.plain && inputs.folder.is_done(erm::STAGE),
+                watch: &mut watch,
+                network: None,
+            };
+            method.train(&set.data, &mut trainer)?;
+        }
+    }
+    Ok(watch.finish())
 }
 
 /// Writes `metrics.jsonl`.
 ///
 /// # Errors
 /// If the file cannot be written.
-pub fn write_metrics(folder: &Path, metrics: &[Metrics]) -> Result<(), Error> {
+pub fn write_log(folder: &Path, log: &[LogLine]) -> Result<(), Error> {
     let mut text = String::new();
-    for m in metrics {
-        text.push_str(&serde_json::to_string(m).expect("metrics are plain numbers"));
+    for line in log {
+        text.push_str(&serde_json::to_string(line).expect("metrics are plain numbers"));
         text.push('\n');
     }
     Ok(atomic::write(folder.join("metrics.jsonl"), text.as_bytes())?)

@@ -1,27 +1,31 @@
 //! Stage `5-synthesis`: the new training pictures.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
 use image::RgbImage;
 use rayon::prelude::*;
-use scgs_data::{atomic, read_rgb, stream};
-use scgs_diffusion::{BackgroundCrop, Inpainter, Request};
+use scgs_data::{Sample, atomic, read_rgb, stream};
+use scgs_diffusion::{BackgroundCrop, CopyPaste, Inpainter, Request};
 use serde::{Deserialize, Serialize};
 
 use super::{
     Inputs,
-    clusters::{self, Pick},
-    masks,
+    clusters::Pick,
+    masks, objects,
+    sources::{self, Variant},
 };
-use crate::{Context, Error, RunFolder, features::Features, run_folder, settings::TrainMode};
+use crate::{
+    Context, Error, RunFolder,
+    features::Features,
+    run_folder,
+    settings::{InpainterKind, TrainMode},
+};
 
 /// Folder name of the pictures made with attention masks.
 pub const STAGE: &str = "5-synthesis";
-/// Folder name of the control with random masks.
-pub const RANDOM_STAGE: &str = "5-synthesis-random-mask";
 /// Pictures painted between two looks at the cancel flag.
 const CHUNK: usize = 16;
 /// Ids of new pictures start here, so that they cannot be confused with real ones.
@@ -34,7 +38,7 @@ pub struct Synthetic {
     pub img_id: u64,
     /// Below the stage's folder.
     pub img_filename: String,
-    /// The class: that of the source.
+    /// The class: that of the source, or for `mask.repaint = swap` another.
     pub y: usize,
     /// 0: new pictures are training pictures.
     pub split: u8,
@@ -54,25 +58,30 @@ pub struct Synthetic {
     pub prompt: String,
 }
 
-/// Repaints the picked sources through the masks of `mask_stage` into `stage`; computes the features of the new pictures
-/// where arms are trained on features. Pictures that an interrupted attempt finished are kept: each is a function of
-/// (seed, stage, source, repeat) alone.
+/// Folder of a variant's new pictures.
+pub fn stage_name(variant: Variant) -> String {
+    format!("{STAGE}{}", variant.suffix())
+}
+
+/// Repaints the sources of a variant through its masks; computes the features of the new pictures where arms are trained on
+/// features. Pictures that an interrupted attempt finished are kept: each is a function of (seed, source, repeat) and its
+/// mask alone.
 ///
 /// # Errors
 /// Those of reading pictures and of the inpainter.
-pub fn run(inputs: Inputs<'_>, context: &Context<'_>, stage: &str, mask_stage: &str) -> Result<(), Error> {
-    let picks = usable_picks(inputs, mask_stage)?;
+pub fn run(inputs: Inputs<'_>, context: &Context<'_>, variant: Variant) -> Result<(), Error> {
+    let stage = stage_name(variant);
+    let picks = sources::picks(inputs, variant, &masks::read(inputs.folder, &variant.masks_stage())?)?;
     let featured = inputs.settings.train.mode == TrainMode::Head;
     let total = picks.len() * if featured { 2 } else { 1 };
-    inputs.folder.stage(context, stage, total, |folder| {
+    inputs.folder.stage(context, &stage, total, |folder| {
         let images = folder.join("images");
         fs_err::create_dir_all(&images)?;
-        let inpainter = inpainter(inputs)?;
-        let rows: Vec<Synthetic> =
-            picks.iter().enumerate().map(|(i, pick)| row(inputs, i, pick, mask_stage, &inpainter)).collect();
+        let job = Job { inputs, variant, inpainter: inpainter(inputs, variant)?, samples: masks::samples(inputs) };
+        let rows: Vec<Synthetic> = picks.iter().enumerate().map(|(i, pick)| job.row(i, pick)).collect();
         for (i, chunk) in rows.chunks(CHUNK).enumerate() {
-            chunk.par_iter().try_for_each(|row| paint(inputs, folder, stage, mask_stage, row, &inpainter))?;
-            context.advance(stage, i * CHUNK + chunk.len())?;
+            chunk.par_iter().try_for_each(|row| job.paint(folder, row))?;
+            context.advance(&stage, i * CHUNK + chunk.len())?;
         }
         run_folder::write_csv(&folder.join("metadata.csv"), &rows)?;
         if featured {
@@ -88,11 +97,11 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>, stage: &str, mask_stage: &
                     other => (context.report)(other),
                 },
             };
-            Features::compute(&shifted, stage, &network, inputs.input(), &files)?
+            Features::compute(&shifted, &stage, &network, inputs.input(), &files)?
                 .save(&folder.join("features.safetensors"))?;
         }
         let sources: BTreeSet<u64> = rows.iter().map(|r| r.source_id).collect();
-        Ok(format!("{} pictures from {} sources by {}", rows.len(), sources.len(), inpainter.name()))
+        Ok(format!("{} pictures from {} sources by {}", rows.len(), sources.len(), job.inpainter.name()))
     })
 }
 
@@ -112,20 +121,21 @@ pub fn features(folder: &RunFolder, stage: &str) -> Result<Features, Error> {
     Features::load(&folder.path(stage, "features.safetensors"))
 }
 
-/// The picks; where some sources have no mask, a new balanced pick among those that have one.
-pub(crate) fn usable_picks(inputs: Inputs<'_>, mask_stage: &str) -> Result<Vec<Pick>, Error> {
-    let skipped: BTreeSet<u64> =
-        masks::read(inputs.folder, mask_stage)?.iter().filter(|r| r.area.is_none()).map(|r| r.id).collect();
-    let picks = clusters::picks(inputs.folder)?;
-    if picks.iter().all(|p| !skipped.contains(&p.id)) {
-        return Ok(picks);
-    }
-    let members: Vec<_> = clusters::members(inputs.folder)?.into_iter().filter(|m| !skipped.contains(&m.id)).collect();
-    let real = crate::stages::erm::train_predictions(inputs.folder)?.len();
-    clusters::pick(inputs, &members, real)
+/// What a variant paints with.
+fn inpainter(inputs: Inputs<'_>, variant: Variant) -> Result<Box<dyn Inpainter>, Error> {
+    let kind = inputs.settings.synthesis.inpainter;
+    let fill = Box::new(background_crop(inputs)?);
+    Ok(match (variant, kind) {
+        (Variant::ContextOnly, _) => Box::new(CopyPaste::context_only(fill)),
+        (_, InpainterKind::BackgroundCrop) => fill,
+        (_, InpainterKind::CopyPaste) => {
+            let paste = CopyPaste::new(fill, objects::cut_outs(inputs, variant)?);
+            Box::new(paste.map_err(|e| Error::Config { origin: "synthesis".into(), message: e.to_string() })?)
+        }
+    })
 }
 
-fn inpainter(inputs: Inputs<'_>) -> Result<BackgroundCrop, Error> {
+fn background_crop(inputs: Inputs<'_>) -> Result<BackgroundCrop, Error> {
     let folder = inputs.backgrounds.ok_or_else(|| Error::Config {
         origin: "synthesis".into(),
         message: "the background-crop fill needs pictures without objects: name their folder with --backgrounds DIR"
@@ -144,47 +154,50 @@ fn inpainter(inputs: Inputs<'_>) -> Result<BackgroundCrop, Error> {
         .map_err(|e| Error::Config { origin: folder.display().to_string(), message: e.to_string() })
 }
 
-fn row(inputs: Inputs<'_>, i: usize, pick: &Pick, mask_stage: &str, inpainter: &dyn Inpainter) -> Synthetic {
-    let prompts = &inputs.prompts;
-    Synthetic {
-        img_id: FIRST_ID + i as u64,
-        img_filename: format!("images/{}-{}.png", pick.id, pick.repeat),
-        y: pick.label,
-        split: 0,
-        place: -1,
-        place_filename: String::new(),
-        source_id: pick.id,
-        repeat: pick.repeat,
-        mask: format!("{mask_stage}/{}.png", pick.id),
-        inpainter: inpainter.name().to_owned(),
-        prompt: prompts.get(pick.label).cloned().unwrap_or_default(),
-    }
+/// Everything the painting of a picture needs.
+struct Job<'a> {
+    inputs: Inputs<'a>,
+    variant: Variant,
+    inpainter: Box<dyn Inpainter>,
+    samples: BTreeMap<u64, &'a Sample>,
 }
 
-fn paint(
-    inputs: Inputs<'_>,
-    folder: &Path,
-    stage: &str,
-    mask_stage: &str,
-    row: &Synthetic,
-    inpainter: &dyn Inpainter,
-) -> Result<(), Error> {
-    let path = folder.join(&row.img_filename);
-    if path.is_file() {
-        return Ok(());
+impl Job<'_> {
+    fn row(&self, i: usize, pick: &Pick) -> Synthetic {
+        Synthetic {
+            img_id: FIRST_ID + i as u64,
+            img_filename: format!("images/{}-{}.png", pick.id, pick.repeat),
+            y: pick.label,
+            split: 0,
+            place: -1,
+            place_filename: String::new(),
+            source_id: pick.id,
+            repeat: pick.repeat,
+            mask: format!("{}/{}.png", self.variant.masks_stage(), pick.id),
+            inpainter: self.inpainter.name().to_owned(),
+            prompt: self.inputs.prompts.get(pick.label).cloned().unwrap_or_default(),
+        }
     }
-    let sample = inputs.index.samples.iter().find(|s| s.id == row.source_id).ok_or_else(|| Error::RunFolder {
-        path: inputs.folder.path(clusters::STAGE, "pick.csv"),
-        message: format!("picture {} is not in the data set", row.source_id),
-    })?;
-    let picture = read_rgb(inputs.index.absolute(sample))
-        .map_err(|e| Error::BadPictures { bad: vec![e.to_string()], allowed: 0 })?;
-    let mask = masks::load(inputs.folder, mask_stage, row.source_id)?;
-    // One stream per (source, repeat); the control shares it, so that only the mask differs.
-    debug_assert!(stage == STAGE || stage == RANDOM_STAGE);
-    let mut rng = stream(inputs.folder.seed, &format!("{STAGE}/{}", row.source_id), row.repeat as u64);
-    let request = Request { picture: &picture, mask: &mask, prompt: &row.prompt };
-    let painted =
-        inpainter.inpaint(&request, &mut rng).map_err(|source| Error::Inpaint { id: row.source_id, source })?;
-    Ok(atomic::save_png(&path, &painted.into())?)
+
+    fn paint(&self, folder: &Path, row: &Synthetic) -> Result<(), Error> {
+        let path = folder.join(&row.img_filename);
+        if path.is_file() {
+            return Ok(());
+        }
+        let inputs = self.inputs;
+        let sample = self.samples.get(&row.source_id).ok_or_else(|| Error::RunFolder {
+            path: inputs.folder.path(self.variant.sources_stage(), "sources.csv"),
+            message: format!("picture {} is not in the data set", row.source_id),
+        })?;
+        let picture = masks::picture(inputs, sample)?;
+        let mask = masks::load(inputs.folder, &self.variant.masks_stage(), row.source_id)?;
+        // One stream per (source, repeat); the controls share it, so that only what they change differs.
+        let mut rng = stream(inputs.folder.seed, &format!("{STAGE}/{}", row.source_id), row.repeat as u64);
+        let request = Request { picture: &picture, mask: &mask, prompt: &row.prompt, class: row.y };
+        let painted = self
+            .inpainter
+            .inpaint(&request, &mut rng)
+            .map_err(|source| Error::Inpaint { id: row.source_id, source })?;
+        Ok(atomic::save_png(&path, &painted.into())?)
+    }
 }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::*;
 
-const REFERENCE: &str = include_str!("../../../tests/fixtures/logistic/reference.json");
+const REFERENCE: &str = include_str!("../../../../tests/fixtures/logistic/reference.json");
 
 #[derive(Deserialize)]
 struct Case {

@@ -2,7 +2,10 @@
 //!
 //! The objective is scikit-learn's (`sklearn.linear_model.LogisticRegression`, L2 penalty, unpenalised intercept): for
 //! two classes `|w|^2 / 2 + C * sum_i s_i * log(1 + exp(-y_i (w x_i + b)))`, for more the multinomial form. It is convex,
-//! so the solution depends on the data alone; L-BFGS of the `argmin` crate finds it.
+//! so the solution depends on the data alone; L-BFGS of the `argmin` crate finds it. [`fit_sparse`] puts `|w|_1` in
+//! place of the squares.
+
+mod sparse;
 
 use argmin::{
     core::{CostFunction, Executor, Gradient, State, TerminationReason, TerminationStatus},
@@ -11,6 +14,8 @@ use argmin::{
 use rayon::prelude::*;
 
 use crate::Error;
+
+pub use sparse::fit as fit_sparse;
 
 /// Rows summed by one task. A constant, so that sums do not depend on the number of threads.
 const ROWS: usize = 128;
@@ -78,6 +83,28 @@ impl Standardiser {
         Self { mean, sd }
     }
 
+    /// The head on raw features that answers as `weight` (`[classes, width]`) and `bias` do on scaled ones:
+    /// `w (x - m) / s + b = (w / s) x + (b - sum w m / s)`.
+    pub fn to_raw(&self, weight: &[f64], bias: &[f64]) -> LinearHead {
+        let width = self.mean.len();
+        let scaled: Vec<f64> = weight.chunks(width).flat_map(|w| w.iter().zip(&self.sd).map(|(w, s)| w / s)).collect();
+        let shift = |w: &[f64]| w.iter().zip(&self.mean).map(|(w, m)| w * m).sum::<f64>();
+        LinearHead {
+            classes: bias.len(),
+            width,
+            bias: scaled.chunks(width).zip(bias).map(|(w, b)| (b - shift(w)) as f32).collect(),
+            weight: scaled.iter().map(|&w| w as f32).collect(),
+        }
+    }
+
+    /// The inverse of [`Self::to_raw`]: weight and bias on scaled features.
+    pub fn to_scaled(&self, head: &LinearHead) -> (Vec<f64>, Vec<f64>) {
+        let rows = || head.weight.chunks(head.width);
+        let weight = rows().flat_map(|w| w.iter().zip(&self.sd).map(|(&w, s)| f64::from(w) * s)).collect();
+        let shift = |w: &[f32]| w.iter().zip(&self.mean).map(|(&w, m)| f64::from(w) * m).sum::<f64>();
+        (weight, rows().zip(&head.bias).map(|(w, &b)| f64::from(b) + shift(w)).collect())
+    }
+
     /// Scales rows to mean 0 and deviation 1.
     pub fn apply(&self, features: &[f32]) -> Vec<f64> {
         let width = self.mean.len();
@@ -109,16 +136,7 @@ pub struct Examples<'a> {
 /// # Panics
 /// If the slices of `examples` do not belong together.
 pub fn fit(examples: Examples<'_>, classes: usize, c: f64, scale: &Standardiser) -> Result<LinearHead, Error> {
-    let n = examples.labels.len();
-    assert!(examples.features.len() == n * examples.width && examples.weights.len() == n, "parallel slices");
-    let problem = Problem {
-        features: scale.apply(examples.features),
-        width: examples.width,
-        labels: examples.labels,
-        weights: examples.weights,
-        outputs: if classes == 2 { 1 } else { classes },
-        c,
-    };
+    let problem = Problem::new(examples, classes, c, scale);
     let start = vec![0.0; problem.outputs * (examples.width + 1)];
     // A gradient this small relative to the data term leaves logits exact to about 1e-6.
     let total: f64 = examples.weights.iter().sum();
@@ -138,30 +156,19 @@ pub fn fit(examples: Examples<'_>, classes: usize, c: f64, scale: &Standardiser)
     Ok(to_head(solution, classes, examples.width, scale))
 }
 
-/// Undoes the scaling: `w (x - m) / s + b = (w / s) x + (b - sum w m / s)`.
+/// One row of parameters per output, bias last, as a head on raw features.
 fn to_head(solution: &[f64], classes: usize, width: usize, scale: &Standardiser) -> LinearHead {
-    let rows: Vec<(Vec<f64>, f64)> = solution
-        .chunks(width + 1)
-        .map(|row| {
-            let weight: Vec<f64> = row[..width].iter().zip(&scale.sd).map(|(w, s)| w / s).collect();
-            let bias = row[width] - weight.iter().zip(&scale.mean).map(|(w, m)| w * m).sum::<f64>();
-            (weight, bias)
-        })
-        .collect();
-    let rows = match rows.as_slice() {
-        // One score for two classes becomes two symmetric logits with the same difference.
-        [(weight, bias)] => vec![
-            (weight.iter().map(|w| -w / 2.0).collect(), -bias / 2.0),
-            (weight.iter().map(|w| w / 2.0).collect(), bias / 2.0),
-        ],
-        _ => rows,
-    };
-    LinearHead {
-        classes,
-        width,
-        weight: rows.iter().flat_map(|r| r.0.iter().map(|&w| w as f32)).collect(),
-        bias: rows.iter().map(|r| r.1 as f32).collect(),
+    let (mut weight, mut bias): (Vec<f64>, Vec<f64>) = (Vec::new(), Vec::new());
+    for row in solution.chunks(width + 1) {
+        weight.extend(&row[..width]);
+        bias.push(row[width]);
     }
+    if bias.len() == 1 && classes == 2 {
+        // One score for two classes becomes two symmetric logits with the same difference.
+        weight = weight.iter().map(|w| -w / 2.0).chain(weight.iter().map(|w| w / 2.0)).collect();
+        bias = vec![-bias[0] / 2.0, bias[0] / 2.0];
+    }
+    scale.to_raw(&weight, &bias)
 }
 
 struct Problem<'a> {
@@ -173,6 +180,21 @@ struct Problem<'a> {
     /// 1 for two classes, else the number of classes. A parameter vector is `[outputs, width + 1]`, bias last.
     outputs: usize,
     c: f64,
+}
+
+impl<'a> Problem<'a> {
+    fn new(examples: Examples<'a>, classes: usize, c: f64, scale: &Standardiser) -> Self {
+        let n = examples.labels.len();
+        assert!(examples.features.len() == n * examples.width && examples.weights.len() == n, "parallel slices");
+        Self {
+            features: scale.apply(examples.features),
+            width: examples.width,
+            labels: examples.labels,
+            weights: examples.weights,
+            outputs: if classes == 2 { 1 } else { classes },
+            c,
+        }
+    }
 }
 
 impl Problem<'_> {
@@ -266,5 +288,4 @@ pub(crate) fn softmax(logits: &[f64]) -> Vec<f64> {
 }
 
 #[cfg(test)]
-#[path = "logistic_tests.rs"]
 mod tests;

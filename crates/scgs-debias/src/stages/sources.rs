@@ -1,0 +1,215 @@
+//! Stage `3-sources`: the pictures that are repainted, and the class that each of them then shows.
+//!
+//! Where the object stays, a source is a mistake and keeps its class. For `repaint = swap` a source is a picture of
+//! another class that the classifier got right: its context is what misleads, and it gets a new object.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand::{RngExt, seq::SliceRandom};
+use scgs_cam::Repaint;
+use scgs_cluster::{Candidate, PickOrder, balanced_pick};
+use scgs_data::{Sample, Split, stream};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Inputs,
+    clusters::{self, Pick},
+    errors,
+    masks::{self, MaskRow},
+};
+use crate::{Context, Error, RunFolder, run_folder};
+
+/// The method, or one of its controls: which pictures are repainted, and through which masks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Variant {
+    /// The method.
+    Scgs,
+    /// Random masks of the same areas: the control for attention.
+    RandomMask,
+    /// Sources drawn from all pictures of their class: the control for the error set.
+    RandomSource,
+    /// The object is removed and nothing is painted in its place: what the context alone does.
+    ContextOnly,
+    /// The whole picture is painted anew from the class's prompt: the control for keeping anything.
+    Generic,
+    /// True object masks: the upper bound of attention (oracle).
+    OracleMask,
+}
+
+impl Variant {
+    /// What tells its folders from the method's: empty for the method.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Scgs => "",
+            Self::RandomMask => "-random-mask",
+            Self::RandomSource => "-random-source",
+            Self::ContextOnly => "-context-only",
+            Self::Generic => "-generic",
+            Self::OracleMask => "-oracle-mask",
+        }
+    }
+
+    /// The name of the arm that trains on its pictures.
+    pub fn arm(self) -> &'static str {
+        match self {
+            Self::Scgs => "scgs",
+            Self::RandomMask => "scgs-random-mask",
+            Self::RandomSource => "scgs-random-source",
+            Self::ContextOnly => "scgs-context-only",
+            Self::Generic => "scgs-generic",
+            Self::OracleMask => "oracle-mask",
+        }
+    }
+
+    /// Folder of the sources.
+    pub fn sources_stage(self) -> &'static str {
+        if self == Self::RandomSource { "3-sources-random-source" } else { "3-sources" }
+    }
+
+    /// Folder of the masks.
+    pub fn masks_stage(self) -> String {
+        match self {
+            Self::Scgs | Self::ContextOnly => masks::STAGE.to_owned(),
+            other => format!("{}{}", masks::STAGE, other.suffix()),
+        }
+    }
+}
+
+/// A row of `sources.csv`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    /// The picture.
+    pub id: u64,
+    /// Its class.
+    pub label: usize,
+    /// The class of the new pictures made from it.
+    pub becomes: usize,
+    /// Its cluster, among those that become the same class.
+    pub cluster: usize,
+    /// Its distance to the cluster's centre; 0 where there are no clusters.
+    pub distance: f64,
+}
+
+/// How many pictures an arm adds to a class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Added {
+    /// Repainted ones.
+    pub new: usize,
+    /// Mistakes that are repeated as they are.
+    pub repeated: usize,
+}
+
+impl Added {
+    /// For every class the same: `synthesis.share` of the real training split in all, `synthesis.duplicates` of them
+    /// repeated mistakes.
+    pub fn per_class(inputs: Inputs<'_>) -> Result<Self, Error> {
+        let settings = &inputs.settings.synthesis;
+        let wanted = (settings.share * inputs.usable(Split::Train)?.len() as f64).round() as usize;
+        let total = wanted.div_ceil(inputs.classes());
+        let repeated = (settings.duplicates * total as f64).round() as usize;
+        Ok(Self { new: total - repeated, repeated })
+    }
+
+    /// New and repeated ones.
+    pub fn total(self) -> usize {
+        self.new + self.repeated
+    }
+}
+
+/// Writes `sources.csv`: for each class the pictures that its new ones are made from.
+///
+/// # Errors
+/// [`Error::NoSource`] if a class has none.
+pub fn run(inputs: Inputs<'_>, context: &Context<'_>, variant: Variant) -> Result<(), Error> {
+    inputs.folder.stage(context, variant.sources_stage(), 0, |folder| {
+        let swap = inputs.settings.mask.repaint == Repaint::Swap;
+        let mistakes = variant != Variant::RandomSource;
+        let sources = match (swap, mistakes) {
+            (false, true) => clusters::members(inputs.folder)?
+                .into_iter()
+                .map(|m| Source {
+                    id: m.id,
+                    label: m.label,
+                    becomes: m.label,
+                    cluster: m.cluster,
+                    distance: m.distance,
+                })
+                .collect(),
+            (false, false) => drawn(inputs, variant, &BTreeSet::new(), |s, _| s.label)?,
+            (true, mistakes) => {
+                let wrong: BTreeSet<u64> = if mistakes {
+                    errors::read(inputs.folder)?.iter().map(|e| e.id).collect()
+                } else {
+                    BTreeSet::new()
+                };
+                let classes = inputs.classes();
+                drawn(inputs, variant, &wrong, |s, rng| (s.label + rng.random_range(1..classes)) % classes)?
+            }
+        };
+        for (class, name) in inputs.index.classes.iter().enumerate() {
+            if !sources.iter().any(|s| s.becomes == class) {
+                return Err(Error::NoSource { class: name.clone() });
+            }
+        }
+        run_folder::write_csv(&folder.join("sources.csv"), &sources)?;
+        let what = if swap { "contexts of other classes" } else { "pictures" };
+        let of = |class| sources.iter().filter(|s| s.becomes == class).count();
+        let named: Vec<String> =
+            inputs.index.classes.iter().enumerate().map(|(class, name)| format!("{} for {name}", of(class))).collect();
+        Ok(format!("{what}: {}", named.join(", ")))
+    })
+}
+
+/// Up to `synthesis.sources` random training pictures for each class, without those in `excluded`. A picture becomes
+/// `becomes(picture, its random stream)`.
+fn drawn(
+    inputs: Inputs<'_>,
+    variant: Variant,
+    excluded: &BTreeSet<u64>,
+    becomes: impl Fn(&Sample, &mut rand_chacha::ChaCha8Rng) -> usize,
+) -> Result<Vec<Source>, Error> {
+    let stage = variant.sources_stage();
+    let seed = inputs.folder.seed;
+    let mut pools: BTreeMap<usize, Vec<Source>> = BTreeMap::new();
+    for sample in inputs.usable(Split::Train)?.into_iter().filter(|s| !excluded.contains(&s.id)) {
+        let class = becomes(sample, &mut stream(seed, &format!("{stage}/class"), sample.id));
+        let source = Source { id: sample.id, label: sample.label, becomes: class, cluster: 0, distance: 0.0 };
+        pools.entry(class).or_default().push(source);
+    }
+    let mut sources = Vec::new();
+    for (class, mut pool) in pools {
+        pool.shuffle(&mut stream(seed, stage, class as u64));
+        pool.truncate(inputs.settings.synthesis.sources);
+        pool.sort_by_key(|s| s.id);
+        sources.extend(pool);
+    }
+    Ok(sources)
+}
+
+/// The sources of a variant.
+///
+/// # Errors
+/// If the file is missing or damaged.
+pub fn read(folder: &RunFolder, variant: Variant) -> Result<Vec<Source>, Error> {
+    run_folder::read_csv(&folder.path(variant.sources_stage(), "sources.csv"))
+}
+
+/// The new pictures to make: equally many per class, within a class equally many per cluster, from the sources that have
+/// a mask. `label` of a pick is the class of the new picture.
+///
+/// # Errors
+/// If no source of a class has a mask (the mask stage has refused that before).
+pub(crate) fn picks(inputs: Inputs<'_>, variant: Variant, masks: &[MaskRow]) -> Result<Vec<Pick>, Error> {
+    let masked: BTreeSet<u64> = masks.iter().filter(|r| r.area.is_some()).map(|r| r.id).collect();
+    let sources = read(inputs.folder, variant)?;
+    // Drawn sources have no clusters, and no distance to order them by.
+    let clustered = inputs.settings.mask.repaint != Repaint::Swap && variant != Variant::RandomSource;
+    let candidates: Vec<Candidate> = sources
+        .into_iter()
+        .filter(|s| masked.contains(&s.id))
+        .map(|s| Candidate { id: s.id, class: s.becomes, cluster: s.cluster, distance: s.distance })
+        .collect();
+    let order = if clustered { inputs.settings.cluster.order } else { PickOrder::Uniform };
+    let picks = balanced_pick(&candidates, Added::per_class(inputs)?.new, order, inputs.folder.seed)?;
+    Ok(picks.into_iter().map(|p| Pick { id: p.id, label: p.class, repeat: p.repeat }).collect())
+}

@@ -1,0 +1,184 @@
+//! A faster 2-D convolution for burn's CPU device, with its own gradients; see [`crate::conv2d`].
+//!
+//! burn-flex 0.22.1 transposes the whole input to NHWC on one thread at every call and computes the weight gradient as a
+//! convolution with a kernel as large as the output. Here it is im2col and one matrix product (Chellapilla et al.
+//! 2006, "High performance convolutional neural networks for document processing") per tile, forward and backward, in
+//! the layout that tensors have anyway. Sums are taken in an order that depends on the shapes alone: the number of
+//! threads does not change a bit of the result.
+
+use burn::{
+    backend::{
+        Autodiff, Backend, Dispatch, Flex,
+        autodiff::{
+            NodeId,
+            checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+            grads::Gradients,
+            ops::{Backward, Ops, OpsKind},
+        },
+        backend_extension,
+        flex::FlexTensor,
+        tensor::FloatTensor,
+    },
+    tensor::{DType, Device, Tensor, ops::ConvOptions},
+};
+
+mod kernel;
+mod tiles;
+
+pub(crate) use kernel::tensor;
+use tiles::Geometry;
+
+/// The fast convolution, if it covers this one. `bias` is `[O]`.
+pub(crate) fn conv2d(
+    x: &Tensor<4>,
+    weight: &Tensor<4>,
+    bias: Option<&Tensor<1>>,
+    options: &ConvOptions<2>,
+) -> Option<Tensor<4>> {
+    let geometry = Geometry::covered(x, weight, options)?;
+    let bias = bias.cloned().unwrap_or_else(|| Tensor::zeros([geometry.channels_out], &x.device()));
+    let y = <Dispatch as FastConv>::fast_conv2d(
+        x.clone().into_dispatch(),
+        weight.clone().into_dispatch(),
+        bias.into_dispatch(),
+        geometry,
+    );
+    Some(Tensor::from_dispatch(y))
+}
+
+/// Whether a device computes with burn-flex, with gradients or without.
+pub(crate) fn is_flex(device: &Device) -> bool {
+    // Devices compare by hardware: the same one with and without gradients is equal.
+    *device == Device::flex()
+}
+
+impl Geometry {
+    /// The geometry of a convolution that the fast way covers.
+    fn covered(x: &Tensor<4>, weight: &Tensor<4>, options: &ConvOptions<2>) -> Option<Self> {
+        let single = |tensor: &Tensor<4>| tensor.dtype() == DType::F32 && is_flex(&tensor.device());
+        if !single(x) || !single(weight) || options.groups != 1 || options.dilation != [1, 1] {
+            return None;
+        }
+        let ([images, channels, height, width], [channels_out, c, kh, kw]) = (x.dims(), weight.dims());
+        let begin = options.padding_begin();
+        let end = options.padding_end();
+        let reach = [height + begin[0] + end[0], width + begin[1] + end[1]];
+        // What does not fit is refused by burn with its own message.
+        if channels != c || reach[0] < kh || reach[1] < kw {
+            return None;
+        }
+        let output = [(reach[0] - kh) / options.stride[0] + 1, (reach[1] - kw) / options.stride[1] + 1];
+        let empty = [images, channels, height, width, channels_out, kh, kw].contains(&0);
+        (!empty).then_some(Self {
+            images,
+            channels,
+            input: [height, width],
+            channels_out,
+            output,
+            kernel: [kh, kw],
+            stride: options.stride,
+            padding: begin,
+        })
+    }
+}
+
+/// What a device must bring; the macro writes the choice between the devices.
+#[backend_extension(Flex, Autodiff)]
+pub(crate) trait FastConv: Backend {
+    /// Forward, with bias.
+    fn fast_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        geometry: Geometry,
+    ) -> FloatTensor<Self>;
+}
+
+/// The gradients, which only a device without recorded operations has to know.
+pub(crate) trait ConvGradients: Backend {
+    /// With respect to the input.
+    fn input_gradient(dy: FloatTensor<Self>, weight: FloatTensor<Self>, geometry: Geometry) -> FloatTensor<Self>;
+    /// With respect to the weight.
+    fn weight_gradient(dy: FloatTensor<Self>, x: FloatTensor<Self>, geometry: Geometry) -> FloatTensor<Self>;
+    /// With respect to the bias.
+    fn bias_gradient(dy: FloatTensor<Self>, geometry: Geometry) -> FloatTensor<Self>;
+}
+
+impl FastConv for Flex {
+    fn fast_conv2d(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, geometry: Geometry) -> FlexTensor {
+        let (x, weight, bias) = (x.to_contiguous(), weight.to_contiguous(), bias.to_contiguous());
+        kernel::forward(values(&x), values(&weight), values(&bias), geometry)
+    }
+}
+
+impl ConvGradients for Flex {
+    fn input_gradient(dy: FlexTensor, weight: FlexTensor, geometry: Geometry) -> FlexTensor {
+        let (dy, weight) = (dy.to_contiguous(), weight.to_contiguous());
+        kernel::input_gradient(values(&dy), values(&weight), geometry)
+    }
+
+    fn weight_gradient(dy: FlexTensor, x: FlexTensor, geometry: Geometry) -> FlexTensor {
+        let (dy, x) = (dy.to_contiguous(), x.to_contiguous());
+        kernel::weight_gradient(values(&dy), values(&x), geometry)
+    }
+
+    fn bias_gradient(dy: FlexTensor, geometry: Geometry) -> FlexTensor {
+        kernel::bias_gradient(values(&dy.to_contiguous()), geometry)
+    }
+}
+
+/// The numbers of a contiguous f32 tensor; its storage may be longer than the tensor.
+pub(crate) fn values(tensor: &FlexTensor) -> &[f32] {
+    let start = tensor.layout().start_offset();
+    &tensor.storage::<f32>()[start..start + tensor.layout().num_elements()]
+}
+
+impl<B: Backend + FastConv + ConvGradients, C: CheckpointStrategy> FastConv for Autodiff<B, C> {
+    fn fast_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        geometry: Geometry,
+    ) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Step;
+
+        impl<B: Backend + ConvGradients> Backward<B, 3> for Step {
+            type State = (NodeId, NodeId, Geometry);
+
+            fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, checkpointer: &mut Checkpointer) {
+                let [to_x, to_weight, to_bias] = ops.parents;
+                let (x, weight, geometry) = ops.state;
+                let dy = gradients.consume::<B>(&ops.node);
+                // Both are asked for in any case: the checkpointer counts how often a state is taken.
+                let x = checkpointer.retrieve_node_output::<B::FloatTensorPrimitive>(x);
+                let weight = checkpointer.retrieve_node_output::<B::FloatTensorPrimitive>(weight);
+                if let Some(node) = to_bias {
+                    gradients.register::<B>(node.id, B::bias_gradient(dy.clone(), geometry));
+                }
+                if let Some(node) = to_weight {
+                    gradients.register::<B>(node.id, B::weight_gradient(dy.clone(), x, geometry));
+                }
+                if let Some(node) = to_x {
+                    gradients.register::<B>(node.id, B::input_gradient(dy, weight, geometry));
+                }
+            }
+        }
+
+        match Step.prepare::<C>([x.node(), weight.node(), bias.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(mut prepared) => {
+                let state = (prepared.checkpoint(&x), prepared.checkpoint(&weight), geometry);
+                let y = B::fast_conv2d(x.into_primitive(), weight.into_primitive(), bias.into_primitive(), geometry);
+                prepared.finish(state, y)
+            }
+            OpsKind::UnTracked(prepared) => {
+                let y = B::fast_conv2d(x.into_primitive(), weight.into_primitive(), bias.into_primitive(), geometry);
+                prepared.finish(y)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "fast_conv_tests.rs"]
+mod tests;

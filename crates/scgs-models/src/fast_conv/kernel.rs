@@ -1,0 +1,280 @@
+//! The convolution and its gradients on slices of f32.
+
+use std::{cell::Cell, ops::Range};
+
+use burn::{
+    backend::flex::FlexTensor,
+    tensor::{Shape, TensorData},
+};
+use rayon::prelude::*;
+
+use super::tiles::{Geometry, Tile};
+
+/// Into how many jobs one call is cut. A fixed number: how sums are grouped must not depend on the number of threads.
+const JOBS: usize = 16;
+/// Least output channels of a job.
+const CHANNELS_PER_JOB: usize = 16;
+
+/// A matrix in a slice: distance between rows, distance between columns.
+#[derive(Clone, Copy)]
+struct Matrix<'a> {
+    values: &'a [f32],
+    row: usize,
+    column: usize,
+}
+
+impl<'a> Matrix<'a> {
+    fn rows(values: &'a [f32], row: usize) -> Self {
+        Self { values, row, column: 1 }
+    }
+
+    fn transposed(self) -> Self {
+        Self { values: self.values, row: self.column, column: self.row }
+    }
+
+    fn holds(&self, rows: usize, columns: usize) -> bool {
+        (rows - 1) * self.row + (columns - 1) * self.column < self.values.len()
+    }
+}
+
+/// `target = a b`, or `target += a b`, for `a` `[m, k]`, `b` `[k, n]` and `target` `[m, n]` with rows `row` apart.
+///
+/// # Safety
+/// `target` points to `(m - 1) * row + n` numbers; rows of `n` numbers in it are read and written by nobody else.
+unsafe fn product([m, n, k]: [usize; 3], (target, row): (*mut f32, usize), add: bool, a: Matrix<'_>, b: Matrix<'_>) {
+    assert!(a.holds(m, k) && b.holds(k, n), "a matrix product stays inside its operands");
+    // SAFETY: reads stay inside the two slices by the assertion, writes by the contract of this function. `None` keeps
+    // the product on this thread.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            target,
+            1,
+            row as isize,
+            add,
+            a.values.as_ptr(),
+            a.column as isize,
+            a.row as isize,
+            b.values.as_ptr(),
+            b.column as isize,
+            b.row as isize,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+/// As [`product`] into a slice.
+fn product_into(shape: [usize; 3], (target, row): (&mut [f32], usize), add: bool, a: Matrix<'_>, b: Matrix<'_>) {
+    assert!((shape[0] - 1) * row + shape[1] <= target.len(), "a matrix product stays inside its target");
+    // SAFETY: the slice is exclusive and long enough by the assertion.
+    unsafe { product(shape, (target.as_mut_ptr(), row), add, a, b) }
+}
+
+/// The output, written to by several threads.
+#[derive(Clone, Copy)]
+struct Output(*mut f32);
+
+// SAFETY: every job writes places of its own, see the two users.
+unsafe impl Send for Output {}
+// SAFETY: as above.
+unsafe impl Sync for Output {}
+
+impl Output {
+    /// # Safety
+    /// `offset` lies inside the allocation.
+    unsafe fn at(&self, offset: usize) -> *mut f32 {
+        // SAFETY: by the contract of this function.
+        unsafe { self.0.add(offset) }
+    }
+}
+
+/// Runs `use_it` with a buffer of `length` numbers that the thread keeps for the next call. What is in it is unspecified.
+fn with_buffer<R>(which: usize, length: usize, use_it: impl FnOnce(&mut [f32]) -> R) -> R {
+    thread_local!(static BUFFERS: [Cell<Vec<f32>>; 2] = const { [const { Cell::new(Vec::new()) }; 2] });
+    // Taken out while in use: rayon may run another job on this thread in between.
+    let mut buffer = BUFFERS.with(|buffers| buffers[which].take());
+    if buffer.len() < length {
+        buffer.resize(length, 0.0);
+    }
+    let result = use_it(&mut buffer[..length]);
+    BUFFERS.with(|buffers| buffers[which].set(buffer));
+    result
+}
+
+/// A tensor of its own of these values.
+pub(crate) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, Shape::from(shape)))
+}
+
+/// `[N, O, h, w]`.
+pub(super) fn forward(x: &[f32], weight: &[f32], bias: &[f32], g: Geometry) -> FlexTensor {
+    let mut y = vec![0.0; g.images * g.output_len()];
+    let output = Output(y.as_mut_ptr());
+    let tiles = g.tiles();
+    if tiles.len() >= JOBS {
+        tiles.par_iter().for_each(|tile| {
+            with_columns(x, tile, g, |columns| {
+                // SAFETY: no two tiles share an output position.
+                unsafe { write_channels(weight, bias, columns, tile, 0..g.channels_out, g, output) }
+            });
+        });
+    } else {
+        // Few tiles: the output channels of each are the jobs.
+        let step = (g.channels_out * tiles.len()).div_ceil(JOBS).max(CHANNELS_PER_JOB);
+        let channels: Vec<usize> = (0..g.channels_out).step_by(step).collect();
+        for tile in &tiles {
+            with_columns(x, tile, g, |columns| {
+                channels.par_iter().for_each(|&first| {
+                    let some = first..(first + step).min(g.channels_out);
+                    // SAFETY: no two jobs share an output channel.
+                    unsafe { write_channels(weight, bias, columns, tile, some, g, output) }
+                });
+            });
+        }
+    }
+    tensor(y, [g.images, g.channels_out, g.output[0], g.output[1]])
+}
+
+/// The column matrix `[depth, columns]` of a tile: of a pointwise convolution the input itself.
+fn with_columns<R>(x: &[f32], tile: &Tile, g: Geometry, use_it: impl FnOnce(Matrix<'_>) -> R) -> R {
+    if g.is_pointwise() && tile.images.len() == 1 {
+        let from = tile.images.start * g.input_len() + tile.start(&g);
+        return use_it(Matrix::rows(&x[from..(tile.images.start + 1) * g.input_len()], g.positions()));
+    }
+    let columns = tile.columns(&g);
+    with_buffer(0, g.depth() * columns, |buffer| {
+        g.gather(x, tile, 0..g.depth(), buffer);
+        use_it(Matrix::rows(buffer, columns))
+    })
+}
+
+/// Computes some output channels of a tile.
+///
+/// # Safety
+/// `output` is the whole output; nobody else writes these channels at the tile's positions meanwhile.
+unsafe fn write_channels(
+    weight: &[f32],
+    bias: &[f32],
+    columns: Matrix<'_>,
+    tile: &Tile,
+    channels: Range<usize>,
+    g: Geometry,
+    output: Output,
+) {
+    let (depth, width) = (g.depth(), tile.columns(&g));
+    let (positions, part) = (g.positions(), tile.positions(&g));
+    let weight = Matrix::rows(&weight[channels.start * depth..channels.end * depth], depth);
+    let shape = [channels.len(), width, depth];
+    if tile.images.len() == 1 {
+        let start = tile.images.start * g.output_len() + channels.start * positions + tile.start(&g);
+        // SAFETY: rows of `part` numbers, `positions` apart, inside the tile's image; ours alone by the contract.
+        unsafe { product(shape, (output.at(start), positions), false, weight, columns) };
+        for (i, channel) in channels.enumerate() {
+            // SAFETY: the same rows.
+            let row = unsafe { std::slice::from_raw_parts_mut(output.at(start + i * positions), part) };
+            row.iter_mut().for_each(|value| *value += bias[channel]);
+        }
+        return;
+    }
+    with_buffer(1, channels.len() * width, |made| {
+        product_into(shape, (made, width), false, weight, columns);
+        for (channel, row) in channels.zip(made.chunks_exact(width)) {
+            for (image, from) in tile.images.clone().zip(row.chunks_exact(part)) {
+                let start = image * g.output_len() + channel * positions + tile.start(&g);
+                // SAFETY: a row of `part` numbers of this channel; ours alone by the contract.
+                let to = unsafe { std::slice::from_raw_parts_mut(output.at(start), part) };
+                to.iter_mut().zip(from).for_each(|(to, from)| *to = from + bias[channel]);
+            }
+        }
+    });
+}
+
+/// `[N, C, H, W]`.
+pub(super) fn input_gradient(dy: &[f32], weight: &[f32], g: Geometry) -> FlexTensor {
+    let mut dx = vec![0.0; g.images * g.input_len()];
+    let (together, depth) = (g.images_per_tile(), g.depth());
+    let weight = Matrix::rows(weight, depth).transposed();
+    dx.par_chunks_mut(together * g.input_len()).enumerate().for_each(|(chunk, dx)| {
+        let first = chunk * together;
+        for tile in g.tiles_of(first..(first + together).min(g.images)) {
+            let columns = tile.columns(&g);
+            let shape = [depth, columns, g.channels_out];
+            with_output_gradient(dy, &tile, g, |dy| {
+                if g.is_pointwise() && tile.images.len() == 1 {
+                    product_into(shape, (&mut dx[tile.start(&g)..], g.positions()), false, weight, dy);
+                    return;
+                }
+                with_buffer(0, depth * columns, |buffer| {
+                    product_into(shape, (buffer, columns), false, weight, dy);
+                    g.scatter(buffer, &tile, dx);
+                });
+            });
+        }
+    });
+    tensor(dx, [g.images, g.channels, g.input[0], g.input[1]])
+}
+
+/// The gradient of the output at a tile as a matrix `[O, columns]`.
+fn with_output_gradient<R>(dy: &[f32], tile: &Tile, g: Geometry, use_it: impl FnOnce(Matrix<'_>) -> R) -> R {
+    let positions = g.positions();
+    if tile.images.len() == 1 {
+        let from = tile.images.start * g.output_len() + tile.start(&g);
+        return use_it(Matrix::rows(&dy[from..(tile.images.start + 1) * g.output_len()], positions));
+    }
+    let columns = tile.columns(&g);
+    with_buffer(1, g.channels_out * columns, |buffer| {
+        for (channel, row) in buffer.chunks_exact_mut(columns).enumerate() {
+            for (image, to) in tile.images.clone().zip(row.chunks_exact_mut(positions)) {
+                to.copy_from_slice(&dy[image * g.output_len() + channel * positions..][..positions]);
+            }
+        }
+        use_it(Matrix::rows(buffer, columns))
+    })
+}
+
+/// `[O, C, kh, kw]`.
+pub(super) fn weight_gradient(dy: &[f32], x: &[f32], g: Geometry) -> FlexTensor {
+    let (depth, tiles) = (g.depth(), g.tiles());
+    let parts = tiles.len().min(JOBS / 2);
+    let sums: Vec<Vec<f32>> = (0..parts)
+        .into_par_iter()
+        .map(|part| {
+            let mut sum = vec![0.0; g.channels_out * depth];
+            for (i, tile) in tiles[tiles.len() * part / parts..tiles.len() * (part + 1) / parts].iter().enumerate() {
+                let shape = [g.channels_out, depth, tile.columns(&g)];
+                with_output_gradient(dy, tile, g, |dy| {
+                    with_columns(x, tile, g, |columns| {
+                        product_into(shape, (&mut sum, depth), i > 0, dy, columns.transposed());
+                    });
+                });
+            }
+            sum
+        })
+        .collect();
+    let mut sums = sums.into_iter();
+    let mut total = sums.next().expect("a convolution has at least one tile");
+    for sum in sums {
+        total.iter_mut().zip(sum).for_each(|(total, value)| *total += value);
+    }
+    tensor(total, [g.channels_out, g.channels, g.kernel[0], g.kernel[1]])
+}
+
+/// `[O]`, summed in f64 over positions within an image, then over images.
+pub(super) fn bias_gradient(dy: &[f32], g: Geometry) -> FlexTensor {
+    let positions = g.positions();
+    let sum = |channel: usize| {
+        let of = |image: usize| {
+            let values = &dy[image * g.output_len() + channel * positions..][..positions];
+            values.iter().map(|&value| f64::from(value)).sum::<f64>()
+        };
+        (0..g.images).map(of).sum::<f64>() as f32
+    };
+    tensor((0..g.channels_out).into_par_iter().map(sum).collect(), [g.channels_out])
+}

@@ -1,0 +1,163 @@
+//! Against burn's own convolution, and the same bytes for any number of threads.
+
+use burn::{
+    nn::PaddingConfig2d,
+    tensor::{Distribution, TensorData, module},
+};
+
+use super::Geometry;
+use crate::{conv2d, forward_conv};
+use burn::tensor::{Device, Tensor, ops::ConvOptions};
+
+/// Values, then gradients with respect to input, weight and bias.
+struct Pass {
+    y: Vec<f32>,
+    gradients: [Vec<f32>; 3],
+}
+
+type Conv = fn(Tensor<4>, Tensor<4>, Option<Tensor<1>>, ConvOptions<2>) -> Tensor<4>;
+
+/// Reproducible numbers without the global generator, which other tests use at the same time.
+fn numbers<const D: usize>(shape: [usize; D], salt: u32, device: &Device) -> Tensor<D> {
+    let mut state = 0x9E37_79B9_u32.wrapping_mul(salt + 1);
+    let count = shape.iter().product();
+    let values: Vec<f32> = (0..count)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        })
+        .collect();
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+fn pass(conv: Conv, x: [usize; 4], w: [usize; 4], options: &ConvOptions<2>) -> Pass {
+    let device = Device::flex().autodiff();
+    let x = numbers(x, 1, &device).require_grad();
+    let weight = numbers(w, 2, &device).require_grad();
+    let bias = numbers([w[0]], 3, &device).require_grad();
+    let y = conv(x.clone(), weight.clone(), Some(bias.clone()), options.clone());
+    let upstream = numbers(y.dims(), 4, &device);
+    let gradients = (y.clone() * upstream).sum().backward();
+    let vec = |data: TensorData| data.try_into_vec::<f32>().unwrap();
+    Pass {
+        y: vec(y.into_data()),
+        gradients: [
+            vec(x.grad(&gradients).unwrap().into_data()),
+            vec(weight.grad(&gradients).unwrap().into_data()),
+            vec(bias.grad(&gradients).unwrap().into_data()),
+        ],
+    }
+}
+
+/// The largest difference over the largest value.
+fn relative(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let largest = b.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / largest
+}
+
+/// Input, weight, stride, padding (top, bottom), (left, right).
+type Case = ([usize; 4], [usize; 4], [usize; 2], [(usize, usize); 2]);
+
+const CASES: [Case; 13] = [
+    ([2, 5, 11, 13], [7, 5, 3, 3], [1, 1], [(1, 1), (1, 1)]),
+    ([3, 6, 9, 9], [4, 6, 1, 1], [1, 1], [(0, 0), (0, 0)]),
+    ([2, 6, 9, 8], [4, 6, 1, 1], [2, 2], [(0, 0), (0, 0)]),
+    ([1, 3, 31, 29], [8, 3, 7, 7], [2, 2], [(3, 3), (3, 3)]),
+    ([2, 3, 17, 17], [5, 3, 7, 7], [1, 1], [(3, 3), (3, 3)]),
+    ([5, 9, 1, 1], [3, 9, 1, 1], [1, 1], [(0, 0), (0, 0)]),
+    ([5, 9, 1, 1], [3, 9, 3, 3], [1, 1], [(1, 1), (1, 1)]),
+    // Stable Diffusion's downsampling: a row and a column of zeros at the end only.
+    ([2, 4, 8, 10], [6, 4, 3, 3], [2, 2], [(0, 1), (0, 1)]),
+    // Not square in anything.
+    ([2, 3, 7, 12], [4, 3, 2, 5], [3, 1], [(1, 0), (2, 2)]),
+    // Padding wider than the kernel: whole output columns see zeros only.
+    ([1, 2, 4, 4], [3, 2, 2, 2], [2, 2], [(3, 3), (3, 3)]),
+    // Several tiles of rows, and many tiles.
+    ([2, 64, 40, 40], [24, 64, 3, 3], [1, 1], [(1, 1), (1, 1)]),
+    ([20, 40, 24, 24], [8, 40, 3, 3], [1, 1], [(1, 1), (1, 1)]),
+    // Several images in one product, the last product with fewer.
+    ([19, 32, 8, 8], [40, 32, 3, 3], [1, 1], [(1, 1), (1, 1)]),
+];
+
+#[test]
+fn values_and_gradients_equal_burns() {
+    for (x, w, stride, padding) in CASES {
+        let options = ConvOptions::new_with_padding(stride, padding, [1, 1], 1);
+        let (fast, slow) = (pass(conv2d, x, w, &options), pass(module::conv2d, x, w, &options));
+        let case = format!("x {x:?} w {w:?} stride {stride:?} padding {padding:?}");
+        let difference = relative(&fast.y, &slow.y);
+        assert!(difference < 1e-5, "{case}: values differ by {difference:e}");
+        for (name, (a, b)) in ["x", "weight", "bias"].iter().zip(fast.gradients.iter().zip(&slow.gradients)) {
+            let difference = relative(a, b);
+            assert!(difference < 1e-5, "{case}: the gradient of {name} differs by {difference:e}");
+        }
+    }
+}
+
+#[test]
+fn the_fast_way_is_taken_where_it_should_be() {
+    let device = Device::flex();
+    let (x, w) = (numbers([1, 4, 6, 6], 1, &device), numbers([8, 4, 3, 3], 2, &device));
+    let plain = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
+    assert!(Geometry::covered(&x, &w, &plain).is_some());
+    let autodiff = Device::flex().autodiff();
+    assert!(Geometry::covered(&numbers([1, 4, 6, 6], 1, &autodiff), &w, &plain).is_some());
+    assert!(Geometry::covered(&x, &w, &ConvOptions::new([1, 1], [1, 1], [2, 2], 1)).is_none(), "dilation");
+    assert!(
+        Geometry::covered(&x, &w.clone().slice([0..8, 0..2]), &ConvOptions::new([1, 1], [1, 1], [1, 1], 2)).is_none()
+    );
+    let half = x.clone().cast(burn::tensor::FloatDType::F16);
+    assert!(Geometry::covered(&half, &w, &plain).is_none(), "half precision");
+}
+
+#[test]
+fn what_is_not_covered_is_burns() {
+    for (w, options) in [
+        ([8, 2, 3, 3], ConvOptions::new([1, 1], [1, 1], [1, 1], 2)),
+        ([8, 4, 3, 3], ConvOptions::new([1, 1], [2, 2], [2, 2], 1)),
+    ] {
+        let (ours, burns) = (pass(conv2d, [2, 4, 9, 7], w, &options), pass(module::conv2d, [2, 4, 9, 7], w, &options));
+        assert_eq!(ours.y, burns.y);
+        assert_eq!(ours.gradients, burns.gradients);
+    }
+}
+
+#[test]
+fn a_view_into_a_larger_tensor_is_read_at_its_place() {
+    let device = Device::flex();
+    let large = numbers([3, 8, 9, 9], 5, &device);
+    let part = large.clone().slice([1..3, 2..6, 0..9, 3..8]);
+    let copied = Tensor::<4>::from_data(part.to_data(), &device);
+    let weight = numbers([5, 3, 3, 4], 6, &device).permute([0, 3, 1, 2]);
+    let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
+    let bias = Some(numbers([5], 7, &device));
+    let viewed = conv2d(part, weight.clone(), bias.clone(), options.clone());
+    let burns = module::conv2d(copied, weight, bias, options);
+    let vec = |tensor: Tensor<4>| tensor.into_data().try_into_vec::<f32>().unwrap();
+    assert!(relative(&vec(viewed), &vec(burns)) < 1e-5);
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    for (x, w, stride, padding) in CASES {
+        let options = ConvOptions::new_with_padding(stride, padding, [1, 1], 1);
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| pass(conv2d, x, w, &options))
+        };
+        let (one, three) = (run(1), run(3));
+        assert!(one.y == three.y && one.gradients == three.gradients, "x {x:?} w {w:?}");
+    }
+}
+
+#[test]
+fn a_module_convolves_as_its_own_forward() {
+    let device = Device::flex();
+    let x = Tensor::<4>::random([2, 3, 10, 10], Distribution::Normal(0.0, 1.0), &device);
+    for padding in [PaddingConfig2d::Valid, PaddingConfig2d::Same, PaddingConfig2d::Explicit(1, 2, 0, 1)] {
+        let conv = burn::nn::conv::Conv2dConfig::new([3, 4], [3, 3]).with_padding(padding).init(&device);
+        let vec = |tensor: Tensor<4>| tensor.into_data().try_into_vec::<f32>().unwrap();
+        assert!(relative(&vec(forward_conv(&conv, x.clone())), &vec(conv.forward(x.clone()))) < 1e-5);
+    }
+}
