@@ -39,10 +39,26 @@ pub struct Definition {
     pub layout: Layout,
     /// Names of the classes in the order of their labels.
     pub classes: Vec<String>,
-    /// Names of the spurious attribute's values in the order of their codes.
+    /// Names of the spurious attribute's values in the order of their codes. One name, such as `any`, where none is known:
+    /// then groups are classes.
     pub attributes: Vec<String>,
     /// Descriptions per class for generators that take text; `{class}` stands for the class's name.
     pub prompts: BTreeMap<String, Vec<String>>,
+    /// A CSV file in the data folder with the columns `file` and `attribute`, for layouts that have no attribute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<String>,
+    /// Options of the layout `waterbirds`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waterbirds: Option<WaterbirdsOptions>,
+    /// Options of the layout `celeba`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub celeba: Option<CelebaOptions>,
+    /// Options of the layout `metadata`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<ColumnMap>,
+    /// Options of the layout `folder`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<FolderOptions>,
     /// Group sizes as published; a data set without them is not compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counts: Option<PublishedCounts>,
@@ -56,10 +72,94 @@ pub struct Definition {
 
 /// How the files of a data set lie on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Layout {
     /// `metadata.csv` with Waterbirds' columns beside the picture folders; see [`crate::waterbirds`].
     Waterbirds,
+    /// `list_attr_celeba`, `list_eval_partition` (.txt or .csv) and `img_align_celeba`.
+    Celeba,
+    /// `MetaDatasetCatDog` of DISC: `train/cat/cat(sofa)`, ..., `test/dog/dog(shelf)`.
+    Metashift,
+    /// `MetaShift-Cat-Dog-indoor-outdoor` of `SubpopBench`.
+    MetashiftIndoorOutdoor,
+    /// `metadata.csv` with the columns that `[columns]` names.
+    Metadata,
+    /// `train|val|test/<class>/*`, or `<class>/*` with the split that `[folder]` draws.
+    Folder,
+}
+
+/// `[waterbirds]`: options of [`Layout::Waterbirds`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WaterbirdsOptions {
+    /// Gives three species of land birds, which the published table marks as waterbirds, the label 0. Published counts are
+    /// compared before that.
+    pub corrected: bool,
+}
+
+/// `[celeba]`: options of [`Layout::Celeba`]. Both names are among CelebA's 40 attributes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CelebaOptions {
+    /// The label: 0 for -1, 1 for 1.
+    pub target: String,
+    /// The spurious attribute, likewise.
+    pub attribute: String,
+}
+
+impl Default for CelebaOptions {
+    fn default() -> Self {
+        Self { target: "Blond_Hair".to_owned(), attribute: "Male".to_owned() }
+    }
+}
+
+/// `[columns]`: names of the columns of [`Layout::Metadata`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ColumnMap {
+    /// The table, `metadata.csv` when left out.
+    pub table: Option<String>,
+    /// Path of the picture below the data folder.
+    pub file: String,
+    /// Code or name of the class.
+    pub label: String,
+    /// Code or name of the split.
+    pub split: String,
+    /// Code or name of the spurious attribute; without it every picture has the first one, or that of `groups`.
+    pub attribute: Option<String>,
+    /// A unique whole number; the rows are counted when left out.
+    pub id: Option<String>,
+}
+
+impl Default for ColumnMap {
+    fn default() -> Self {
+        Self {
+            table: None,
+            file: "filename".to_owned(),
+            label: "y".to_owned(),
+            split: "split".to_owned(),
+            attribute: None,
+            id: None,
+        }
+    }
+}
+
+/// `[folder]`: how [`Layout::Folder`] is split where there are no folders of splits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FolderOptions {
+    /// Share of each class that is validation, above 0.
+    pub val: f64,
+    /// Share of each class that is test, above 0; below 1 together with `val`.
+    pub test: f64,
+    /// Decides who is drawn.
+    pub seed: u64,
+}
+
+impl Default for FolderOptions {
+    fn default() -> Self {
+        Self { val: 0.1, test: 0.2, seed: 0 }
+    }
 }
 
 /// Published group sizes per split, in group order (label * number of attributes + attribute).
@@ -129,9 +229,9 @@ impl Definition {
                 problems.push(format!("{key} is empty"));
             }
         }
-        for (key, names) in [("classes", &self.classes), ("attributes", &self.attributes)] {
-            if names.len() < 2 {
-                problems.push(format!("{key} has {} name(s), expected at least 2", names.len()));
+        for (key, names, least) in [("classes", &self.classes, 2), ("attributes", &self.attributes, 1)] {
+            if names.len() < least {
+                problems.push(format!("{key} has {} name(s), expected at least {least}", names.len()));
             }
             if names.iter().any(|name| name.trim().is_empty()) {
                 problems.push(format!("{key} has an empty name"));
@@ -142,6 +242,7 @@ impl Definition {
         }
         self.check_prompts(&mut problems);
         self.check_counts(&mut problems);
+        self.check_layout(&mut problems);
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
@@ -163,6 +264,41 @@ impl Definition {
                     ));
                 }
             }
+        }
+    }
+
+    fn check_layout(&self, problems: &mut Vec<String>) {
+        let sections = [
+            ("waterbirds", self.waterbirds.is_some(), Layout::Waterbirds),
+            ("celeba", self.celeba.is_some(), Layout::Celeba),
+            ("columns", self.columns.is_some(), Layout::Metadata),
+            ("folder", self.folder.is_some(), Layout::Folder),
+        ];
+        for (section, there, layout) in sections {
+            if there && self.layout != layout {
+                problems.push(format!("[{section}] is for another layout; remove it or correct `layout`"));
+            }
+        }
+        let takes_groups = matches!(self.layout, Layout::Metadata | Layout::Folder);
+        if let Some(file) = &self.groups {
+            if !takes_groups || self.columns.as_ref().is_some_and(|columns| columns.attribute.is_some()) {
+                problems.push("groups: this layout has attributes of its own; remove it".to_owned());
+            }
+            if !crate::waterbirds::is_inside(file) {
+                problems.push(format!("groups is `{file}`, expected a file below the data folder"));
+            }
+        }
+        let table = self.columns.as_ref().and_then(|columns| columns.table.as_ref());
+        if let Some(table) = table.filter(|table| !crate::waterbirds::is_inside(table)) {
+            problems.push(format!("columns.table is `{table}`, expected a file below the data folder"));
+        }
+        if let Some(celeba) = self.celeba.as_ref().filter(|celeba| celeba.target == celeba.attribute) {
+            problems.push(format!("celeba.target and celeba.attribute are both `{}`; name two", celeba.target));
+        }
+        if let Some(FolderOptions { val, test, .. }) = self.folder
+            && !(val > 0.0 && test > 0.0 && val + test < 1.0)
+        {
+            problems.push(format!("folder.val is {val} and folder.test {test}; both above 0, together below 1"));
         }
     }
 
@@ -197,6 +333,9 @@ mod tests {
     #[test]
     fn the_shipped_definitions_are_valid() {
         let habitat = Definition::read(datasets().join("habitat.toml")).unwrap();
+        for name in ["celeba", "metashift", "metashift-indoor-outdoor", "waterbirds-corrected"] {
+            assert_eq!(Definition::read(datasets().join(format!("{name}.toml"))).unwrap().name, name);
+        }
         assert_eq!((habitat.name.as_str(), habitat.classes[1].as_str()), ("habitat", "bird"));
         assert_eq!(habitat.attributes, ["land", "water"]);
         let waterbirds = Definition::read(datasets().join("waterbirds.toml")).unwrap();
@@ -210,7 +349,7 @@ mod tests {
         assert!(message(|d| d.name = "Water Birds".into()).contains("name is `Water Birds`"));
         assert!(message(|d| d.title = " ".into()).contains("title is empty"));
         assert!(message(|d| d.classes[1] = d.classes[0].clone()).contains("classes names `landbird` twice"));
-        assert!(message(|d| d.attributes.truncate(1)).contains("attributes has 1 name(s)"));
+        assert!(message(|d| d.attributes.clear()).contains("attributes has 0 name(s)"));
         assert!(message(|d| d.prompts.clear()).contains("nothing for class `waterbird`"));
         assert!(
             message(|d| d.prompts.get_mut("landbird").unwrap()[0] = "a {clas}".into()).contains("prompt `a {clas}`")

@@ -21,6 +21,14 @@ pub enum DataError {
         /// One line each.
         problems: Vec<String>,
     },
+    /// Occurs when a folder does not hold what the data set's layout has.
+    #[error("{}: expected {expected}. Check the data folder and the layout in the data set's definition", path.display())]
+    Layout {
+        /// The folder.
+        path: PathBuf,
+        /// What should be there.
+        expected: String,
+    },
     /// Occurs when a table lacks columns.
     #[error(
         "{}: column(s) {} missing; found {}. Rename the columns of the file or check that it is the right one",
@@ -42,8 +50,8 @@ pub enum DataError {
         /// What is wrong, in the order of the lines.
         problems: Vec<RowProblem>,
     },
-    /// Occurs when a table has a header but no row.
-    #[error("{}: no rows below the header; expected one row per picture", path.display())]
+    /// Occurs when a table has a header but no row, or a folder no picture.
+    #[error("{}: no pictures; expected one row or file per picture", path.display())]
     NoRows {
         /// The table.
         path: PathBuf,

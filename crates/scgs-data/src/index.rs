@@ -123,6 +123,14 @@ impl Grouped {
         Ok(Self { index, attribute_names, attributes, positions })
     }
 
+    /// The same pictures with other labels, each a position in [`Index::classes`].
+    pub(crate) fn relabelled(mut self, label: &dyn Fn(&Sample) -> usize) -> Self {
+        for sample in &mut self.index.samples {
+            sample.label = label(sample);
+        }
+        self
+    }
+
     /// The data set without attributes.
     pub fn index(&self) -> &Index {
         &self.index

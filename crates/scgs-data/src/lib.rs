@@ -1,14 +1,15 @@
 //! Data sets for studying spurious correlations: definitions, readers, pixels, and a composer for an embedded data set.
 //!
 //! ```
-//! use scgs_data::{Definition, HabitatConfig, Split, habitat, waterbirds};
+//! use scgs_data::{Definition, HabitatConfig, ReadOptions, Split, habitat};
 //! # fn main() -> Result<(), scgs_data::DataError> {
 //! # let datasets = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets");
 //! # let temporary = tempfile::tempdir()?;
 //! # let out = temporary.path().join("habitat");
 //! let config = HabitatConfig { size: 32, train: 200, val: 8, test: 8, ..HabitatConfig::default() };
 //! habitat::compose(&datasets.join("habitat"), &out, &config, 7, &|_, _| ())?;
-//! let grouped = waterbirds::read(&out, &Definition::read(datasets.join("habitat.toml"))?)?;
+//! let definition = Definition::read(datasets.join("habitat.toml"))?;
+//! let grouped = scgs_data::read(&definition, &out, ReadOptions::default())?;
 //! println!("{}", grouped.counts(Split::Train));
 //! # assert_eq!(grouped.index().of(Split::Train).len(), 200);
 //! let paths: Vec<_> = grouped.index().of(Split::Val).iter().map(|s| grouped.index().absolute(s)).collect();
@@ -22,22 +23,30 @@
 //! Random draws come from [`stream()`], keyed by what is drawn for; files appear whole or not at all ([`atomic`]).
 
 pub mod atomic;
+mod celeba;
 mod definition;
 mod error;
+mod folder;
+mod groups_file;
 pub mod habitat;
 mod index;
+mod metadata;
+mod metashift;
 mod pixels;
+mod random_state;
+mod read;
 mod stream;
 mod transform;
 pub mod waterbirds;
 
-pub use definition::{Definition, Layout, PublishedCounts};
+pub use definition::{CelebaOptions, ColumnMap, Definition, FolderOptions, Layout, PublishedCounts, WaterbirdsOptions};
 pub use error::{DataError, RowProblem};
 pub use habitat::{HabitatConfig, compose, compose_balanced_train};
 pub use index::{GroupCount, GroupCounts, Grouped, Index, Sample, Split};
 pub use pixels::{
     MAX_PIXELS, Normalisation, PictureError, PictureProblem, load_batch, read_rgb, resize_bilinear, to_chw,
 };
+pub use read::read;
 pub use stream::stream;
 pub use transform::{Step, Transform, TransformError};
 pub use waterbirds::{MetadataRow, ReadOptions, check_counts, write_metadata};

@@ -9,7 +9,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use crate::{DataError, Definition, Grouped, Index, RowProblem, Sample, Split, atomic};
+use crate::{DataError, Definition, Grouped, RowProblem, Sample, Split, atomic, read::Table};
 
 /// The columns in their published order.
 pub const COLUMNS: [&str; 6] = ["img_id", "img_filename", "y", "split", "place", "place_filename"];
@@ -39,51 +39,33 @@ pub struct MetadataRow {
 pub struct ReadOptions {
     /// Accept splits in which a group has no picture, as in a set that is only trained on.
     pub allow_empty_groups: bool,
+    /// Accept numbers of pictures per group that differ from the published ones.
+    pub accept_counts: bool,
 }
 
-/// Reads `root/metadata.csv` and checks that every picture is there.
-///
-/// Columns may be in any order and more may follow; a byte order mark and Windows line ends are fine.
-///
-/// # Errors
-/// [`DataError::Io`] without a table; [`DataError::MissingColumns`]; [`DataError::NoRows`]; [`DataError::Rows`] with the
-/// lines of values out of range, unknown split codes, duplicate ids and paths that are absolute or lead out of `root`;
-/// [`DataError::MissingPictures`]; [`DataError::EmptyGroup`].
-pub fn read(root: &Path, definition: &Definition) -> Result<Grouped, DataError> {
-    read_with(root, definition, ReadOptions::default())
+/// The species that the authors' list marks as waterbirds by mistake (README of `kohpangwei/group_DRO`).
+const MISLABELLED: [&str; 3] = ["Eastern_Towhee", "Western_Meadowlark", "Western_Wood_Pewee"];
+
+/// The label of a picture after the known corrections: three species of land birds are no waterbirds.
+pub(crate) fn corrected_label(sample: &Sample) -> usize {
+    let folder = sample.path.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default();
+    let species = folder.split_once('.').map_or(folder, |(_, species)| species);
+    if MISLABELLED.contains(&species) { 0 } else { sample.label }
 }
 
-/// [`read`] with options.
-///
-/// # Errors
-/// As [`read`], without the errors that `options` lets pass.
-pub fn read_with(root: &Path, definition: &Definition, options: ReadOptions) -> Result<Grouped, DataError> {
+/// Reads `root/metadata.csv`: columns may be in any order and more may follow; a byte order mark and Windows line ends are
+/// fine.
+pub(crate) fn table(root: &Path, definition: &Definition) -> Result<Table, DataError> {
     let path = root.join(METADATA);
-    let table = read_rows(&path, definition)?;
-    if table.is_empty() {
-        return Err(DataError::NoRows { path });
+    let rows = read_rows(&path, definition)?;
+    let mut table = Table { path, samples: Vec::new(), attributes: Vec::new(), lines: Vec::new() };
+    for (line, row) in rows {
+        let MetadataRow { img_id: id, img_filename, y: label, split, place, .. } = row;
+        table.samples.push(Sample { id, path: PathBuf::from(img_filename), label, split });
+        table.attributes.push(place);
+        table.lines.push(line);
     }
-    let absent = |(line, row): &(u64, MetadataRow)| {
-        let there = root.join(&row.img_filename).is_file();
-        (!there).then(|| RowProblem { line: *line, what: row.img_filename.clone() })
-    };
-    let missing: Vec<RowProblem> = table.iter().filter_map(absent).collect();
-    if !missing.is_empty() {
-        return Err(DataError::MissingPictures { root: root.to_owned(), missing, total: table.len() });
-    }
-    let attributes = table.iter().map(|(_, row)| row.place).collect();
-    let samples = table.into_iter().map(|(_, row)| Sample {
-        id: row.img_id,
-        path: PathBuf::from(row.img_filename),
-        label: row.y,
-        split: row.split,
-    });
-    let index = Index { root: root.to_owned(), classes: definition.classes.clone(), samples: samples.collect() };
-    let grouped = Grouped::new(index, definition.attributes.clone(), attributes)?;
-    if !options.allow_empty_groups {
-        refuse_empty_groups(&path, &grouped)?;
-    }
-    Ok(grouped)
+    Ok(table)
 }
 
 /// Writes a table with exactly the published columns.
@@ -142,20 +124,9 @@ pub(crate) fn is_inside(path: &str) -> bool {
     parts.peek().is_some() && parts.all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
 }
 
-fn refuse_empty_groups(path: &Path, grouped: &Grouped) -> Result<(), DataError> {
-    for split in Split::ALL {
-        let counts = grouped.counts(split);
-        if let Some(empty) = counts.first_empty() {
-            let group = counts.name(empty);
-            return Err(DataError::EmptyGroup { path: path.to_owned(), group, split, counts: Box::new(counts) });
-        }
-    }
-    Ok(())
-}
-
 /// All rows with their lines; a table with one bad row is refused with all bad rows named.
 fn read_rows(path: &Path, definition: &Definition) -> Result<Vec<(u64, MetadataRow)>, DataError> {
-    let bytes = fs_err::read(path)?;
+    let bytes = read_unix(path)?;
     let mut reader = csv::ReaderBuilder::new().has_headers(true).from_reader(bytes.as_slice());
     let found: Vec<String> = match reader.headers() {
         Ok(headers) => headers.iter().map(|name| name.trim().to_owned()).collect(),
@@ -184,7 +155,7 @@ fn read_rows(path: &Path, definition: &Definition) -> Result<Vec<(u64, MetadataR
         let parsed = (|| {
             Ok(MetadataRow {
                 img_id: number("img_id", text(id))?,
-                img_filename: inside(text(file))?,
+                img_filename: inside("img_filename", text(file))?,
                 y: code("y", text(y), &definition.classes)?,
                 split: split_of(text(split))?,
                 place: code("place", text(place), &definition.attributes)?,
@@ -203,11 +174,25 @@ fn read_rows(path: &Path, definition: &Definition) -> Result<Vec<(u64, MetadataR
     if problems.is_empty() { Ok(rows) } else { Err(rows_error(path, problems)) }
 }
 
-fn rows_error(path: &Path, problems: Vec<RowProblem>) -> DataError {
+/// A file without the carriage returns of Windows' line ends, with which the CSV reader would count lines wrongly.
+pub(crate) fn read_unix(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = fs_err::read(path)?;
+    if bytes.contains(&b'\r') {
+        let mut at = 0;
+        let next: Vec<u8> = bytes.iter().copied().skip(1).chain([0]).collect();
+        bytes.retain(|&byte| {
+            at += 1;
+            !(byte == b'\r' && next[at - 1] == b'\n')
+        });
+    }
+    Ok(bytes)
+}
+
+pub(crate) fn rows_error(path: &Path, problems: Vec<RowProblem>) -> DataError {
     DataError::Rows { path: path.to_owned(), problems }
 }
 
-fn csv_problem(error: &csv::Error, line: u64) -> RowProblem {
+pub(crate) fn csv_problem(error: &csv::Error, line: u64) -> RowProblem {
     let line = error.position().map_or(line, csv::Position::line);
     let what = match error.kind() {
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
@@ -219,7 +204,7 @@ fn csv_problem(error: &csv::Error, line: u64) -> RowProblem {
     RowProblem { line, what }
 }
 
-fn number(column: &str, text: &str) -> Result<u64, String> {
+pub(crate) fn number(column: &str, text: &str) -> Result<u64, String> {
     text.trim().parse().map_err(|_| format!("{column} is `{text}`, expected a whole number from 0"))
 }
 
@@ -234,11 +219,33 @@ fn split_of(text: &str) -> Result<Split, String> {
     split.ok_or_else(|| format!("split is `{text}`, expected 0 (train), 1 (val) or 2 (test)"))
 }
 
-fn inside(text: &str) -> Result<String, String> {
+/// A class or attribute by its code or its name.
+pub(crate) fn code_or_name(column: &str, text: &str, names: &[String]) -> Result<usize, String> {
+    match names.iter().position(|name| name == text.trim()) {
+        Some(at) => Ok(at),
+        None => code(column, text, names),
+    }
+}
+
+/// A split by its code or its name.
+pub(crate) fn split_code_or_name(column: &str, text: &str) -> Result<Split, String> {
+    match text.trim() {
+        "train" => Ok(Split::Train),
+        "val" | "valid" | "validation" => Ok(Split::Val),
+        "test" => Ok(Split::Test),
+        other => other
+            .parse()
+            .ok()
+            .and_then(Split::from_code)
+            .ok_or_else(|| format!("{column} is `{other}`, expected 0 or train, 1 or val, 2 or test")),
+    }
+}
+
+pub(crate) fn inside(column: &str, text: &str) -> Result<String, String> {
     if is_inside(text) {
         Ok(text.to_owned())
     } else {
-        Err(format!("img_filename is `{text}`, expected a path below the data folder (not absolute, no `..`)"))
+        Err(format!("{column} is `{text}`, expected a path below the data folder (not absolute, no `..`)"))
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use scgs_data::{Definition, Grouped, ReadOptions, Split, habitat, waterbirds};
+use scgs_data::{Definition, Grouped, ReadOptions, Split, habitat};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -257,10 +257,8 @@ fn data(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<(Grouped, Optio
                 plan.definition.source
             ),
         })?;
-        let grouped = waterbirds::read(root, &plan.definition)?;
-        if !plan.accept_counts {
-            scgs_data::check_counts(&grouped, &plan.definition)?;
-        }
+        let options = ReadOptions { accept_counts: plan.accept_counts, ..ReadOptions::default() };
+        let grouped = scgs_data::read(&plan.definition, root, options)?;
         return Ok((grouped, None));
     }
     let config = &plan.settings.habitat;
@@ -286,7 +284,8 @@ fn data(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<(Grouped, Optio
         let seconds = if reused { 0.0 } else { clock.elapsed().as_secs_f64() };
         (context.report)(Event::Finished { stage: stage.to_owned(), summary, seconds, reused });
         // The balanced twin has a training split only.
-        waterbirds::read_with(folder, &plan.definition, ReadOptions { allow_empty_groups: balanced })
+        let options = ReadOptions { allow_empty_groups: balanced, ..ReadOptions::default() };
+        scgs_data::read(&plan.definition, folder, options)
     };
     let grouped = compose("data", &root.join("biased"), false)?;
     let balanced = plan

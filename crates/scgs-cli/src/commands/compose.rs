@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use scgs_data::{Definition, habitat, waterbirds};
+use scgs_data::{Definition, ReadOptions, habitat};
 use scgs_debias::{Event, Settings};
 
 use super::{print, print_json};
@@ -18,7 +18,7 @@ pub(crate) fn run(args: &ComposeArgs) -> anyhow::Result<ExitCode> {
         progress::show(Event::Advanced { done });
     };
     habitat::compose(&args.datasets.join("habitat"), &args.out, &settings.habitat, args.seed, &report)?;
-    let grouped = waterbirds::read(&args.out, &definition)?;
+    let grouped = scgs_data::read(&definition, &args.out, ReadOptions::default())?;
     if args.common.json {
         print_json(&serde_json::json!({ "schema": 1, "folder": args.out, "pictures": grouped.index().samples.len() }))?;
     } else {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use scgs_data::{Split, waterbirds};
+use scgs_data::{ReadOptions, Split};
 use scgs_debias::{Context, diagnostics, features::Input, stages::evaluate};
 use scgs_models::HeadPolicy;
 use serde::Serialize;
@@ -28,10 +28,8 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
     let root = args.data.data_dir.as_ref().context(
         "where are the pictures? give --data-dir DIR (for habitat, a folder written by `scgs compose` or a run's data folder)",
     )?;
-    let grouped = waterbirds::read(root, &definition)?;
-    if !args.data.accept_counts {
-        scgs_data::check_counts(&grouped, &definition)?;
-    }
+    let options = ReadOptions { accept_counts: args.data.accept_counts, ..ReadOptions::default() };
+    let grouped = scgs_data::read(&definition, root, options)?;
     let split = match args.split.as_str() {
         "train" => Split::Train,
         "val" => Split::Val,

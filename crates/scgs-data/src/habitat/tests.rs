@@ -8,7 +8,7 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{pack::Role, plan::Planned, *};
-use crate::{Definition, Grouped, ReadOptions, Split, read_rgb, waterbirds};
+use crate::{Definition, Grouped, ReadOptions, Split, read, read_rgb};
 
 fn datasets() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets")
@@ -183,7 +183,7 @@ fn the_default_has_the_promised_group_sizes() {
 #[test]
 fn a_composed_folder_is_read_by_the_reader_of_waterbirds() {
     let folder = composed(&small(), 11);
-    let grouped = waterbirds::read(folder.path(), &definition()).unwrap();
+    let grouped = read(&definition(), folder.path(), ReadOptions::default()).unwrap();
     assert_eq!(group_sizes(&grouped, Split::Train), [24, 6, 6, 24]);
     assert_eq!(group_sizes(&grouped, Split::Val), [3, 2, 2, 2]);
     assert_eq!(group_sizes(&grouped, Split::Test), [4, 4, 3, 3]);
@@ -235,7 +235,7 @@ fn composition_is_deterministic() {
         |bytes: &[u8]| Sha256::digest(bytes).iter().take(6).map(|byte| format!("{byte:02x}")).collect::<String>();
     let table = |name| short(&fs_err::read(folder.path().join(name)).unwrap());
     assert_eq!(["metadata.csv", "sources.csv"].map(table), ["537bcbad8fa1", "8e8aeb6ff9c8"]);
-    let index = waterbirds::read(folder.path(), &definition()).unwrap().index().clone();
+    let index = read(&definition(), folder.path(), ReadOptions::default()).unwrap().index().clone();
     let picture = |position: usize| short(read_rgb(index.absolute(&index.samples[position])).unwrap().as_raw());
     assert_eq!(
         [0, 20, 40, 62, 82].map(picture),
@@ -288,8 +288,8 @@ fn the_balanced_set_has_the_same_training_photos_and_no_others() {
     let pack = datasets().join("habitat");
     let folder = tempfile::tempdir().unwrap();
     compose_balanced_train(&pack, folder.path(), &small(), 11, &|_, _| ()).unwrap();
-    let options = ReadOptions { allow_empty_groups: true };
-    let grouped = waterbirds::read_with(folder.path(), &definition(), options).unwrap();
+    let options = ReadOptions { allow_empty_groups: true, ..ReadOptions::default() };
+    let grouped = read(&definition(), folder.path(), options).unwrap();
     assert_eq!(group_sizes(&grouped, Split::Train), [15; 4]);
     assert_eq!(grouped.index().samples.len(), 60);
     assert!(!folder.path().join("backgrounds").exists());
