@@ -32,8 +32,8 @@ pub(crate) struct MaskQualityArgs {
     /// +dilateN, +openN; may be repeated
     #[arg(long, value_name = "REGION", requires = "look")]
     pub region: Vec<String>,
-    /// Pictures per seed for deletion and insertion of the three best looks; 0 leaves them out
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    /// Pictures per seed for deletion and insertion of the looks that explain the label; 0 leaves them out
+    #[arg(long, value_name = "N", default_value_t = 4)]
     pub causal: usize,
     /// Markdown file to write; the same name with .json holds every figure
     #[arg(long, value_name = "FILE")]

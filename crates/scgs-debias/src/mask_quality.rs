@@ -58,6 +58,19 @@ pub struct Comparison {
     pub reference: (Look, Region),
 }
 
+impl Comparison {
+    /// The looks of all blocks, each once.
+    pub fn looks(&self) -> Vec<Look> {
+        let mut looks: Vec<Look> = Vec::new();
+        for look in self.blocks.iter().flat_map(|b| &b.looks) {
+            if !looks.contains(look) {
+                looks.push(look.clone());
+            }
+        }
+        looks
+    }
+}
+
 /// What is compared by default: every method at the last layer, at `blocks.10` and at both, for three targets, with
 /// thresholds; then GrabCut, which is slow, for the true class; then LayerCAM with tighter seeds
 /// and a larger input. The controls follow the candidate among those: both layers at 320 pixels, tighter seeds.
@@ -189,7 +202,7 @@ pub fn measure(inputs: Inputs<'_>, context: &Context<'_>, comparison: &Compariso
     let clock = context.start(STAGE, 0);
     let network = inputs.erm_network(context)?;
     let subjects = subjects(inputs)?;
-    let looks = distinct_looks(&comparison.blocks);
+    let looks = comparison.looks();
     let mut pictures = Vec::with_capacity(subjects.len());
     (context.report)(crate::Event::Started { stage: STAGE.into(), total: subjects.len() });
     for batch in subjects.chunks(BATCH) {
@@ -208,16 +221,6 @@ pub fn measure(inputs: Inputs<'_>, context: &Context<'_>, comparison: &Compariso
     let seconds = clock.elapsed().as_secs_f64();
     (context.report)(crate::Event::Finished { stage: STAGE.into(), summary, seconds, reused: false });
     Ok(SeedMeasures { seed: inputs.folder.seed, pictures })
-}
-
-fn distinct_looks(blocks: &[Block]) -> Vec<Look> {
-    let mut looks: Vec<Look> = Vec::new();
-    for look in blocks.iter().flat_map(|b| &b.looks) {
-        if !looks.contains(look) {
-            looks.push(look.clone());
-        }
-    }
-    looks
 }
 
 /// The maps of a batch, one list per picture with one entry per look.

@@ -30,6 +30,7 @@ pub mod quality;
 mod seam;
 pub mod small;
 mod telea;
+pub mod sd;
 
 pub use background_crop::BackgroundCrop;
 pub use copy_paste::{CopyPaste, CutOut};

@@ -43,4 +43,4 @@ pub use layers::{adaptive_group_norm, conv2d, forward_conv, group_norm};
 pub use network::{Network, UnknownLayer, pooled};
 pub use published::PublishedWeights;
 pub use resnet::ResNet;
-pub use weights::{HeadPolicy, Mismatch, WeightsError, load, save};
+pub use weights::{HeadPolicy, LazyTensor, Mismatch, WeightsError, load, open_tensors, save};

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use scgs_data::{Definition, atomic};
 use scgs_debias::{
     Context, Error, Settings,
-    look::Look,
+    look::{AttentionTarget, Look},
     mask_quality::{self, Block, Comparison, Table},
     pipeline::{self, Plan},
     region::Region,
@@ -15,8 +15,6 @@ use scgs_debias::{
 use super::{print, print_json};
 use crate::{CANCELLED, args_masks::MaskQualityArgs, device, progress};
 
-/// Looks whose deletion and insertion are measured.
-const CAUSAL_LOOKS: usize = 3;
 /// Rows shown on the terminal; the file has them all.
 const SHOWN: usize = 12;
 
@@ -49,8 +47,9 @@ pub(crate) fn run(args: &MaskQualityArgs) -> anyhow::Result<ExitCode> {
     }
     let mut table = Table::new(command(args), &measures).context("a seed has no pictures to measure")?;
     if args.causal > 0 {
-        let looks: Vec<Look> =
-            table.best_looks(CAUSAL_LOOKS).iter().map(|row| row.look.parse()).collect::<Result<_, Error>>()?;
+        // Deletion and insertion ask for the label's probability, hence the looks that explain the label.
+        let looks = comparison.looks().into_iter().filter(|look| look.target == AttentionTarget::True);
+        let looks: Vec<Look> = looks.collect();
         let mut found = Vec::new();
         for seed in &opened {
             found.extend(mask_quality::causal(seed.inputs(&plan), &context, &looks, args.causal)?);

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{CONTROL, Causal, PictureMeasures, SeedMeasures, Set};
+use super::{Causal, PictureMeasures, SeedMeasures, Set};
 use crate::Spread;
 
 /// A mean over pictures, averaged over seeds.
@@ -122,17 +122,6 @@ impl Table {
             rows,
             causal: Vec::new(),
         })
-    }
-
-    /// The `n` best looks, each with its best region, without the controls.
-    pub fn best_looks(&self, n: usize) -> Vec<&TableRow> {
-        let mut best: Vec<&TableRow> = Vec::new();
-        for row in self.rows.iter().filter(|r| r.look != CONTROL) {
-            if best.len() < n && best.iter().all(|b| b.look != row.look) {
-                best.push(row);
-            }
-        }
-        best
     }
 
     /// Adds deletion and insertion of every seed.
@@ -261,7 +250,6 @@ mod tests {
         assert!((otsu.iou.mean - 0.4).abs() < 1e-12 && (table.rows[1].iou.mean - 0.35).abs() < 1e-12);
         assert!((otsu.iou_others.mean - 0.8).abs() < 1e-12);
         assert_eq!((&otsu.missed.seeds, &otsu.pointing.as_ref().unwrap().seeds), (&vec![0.0, 0.5], &vec![1.0, 0.0]));
-        assert_eq!(table.best_looks(2).len(), 1);
         let page = table.markdown();
         assert!(page.contains("| layercam/last/true | otsu | 0.400 ± 0.283 | 0.800 ± 0.141 | 0.200 |"), "{page}");
         assert_eq!(Table::new(String::new(), &[SeedMeasures { seed: 0, pictures: Vec::new() }]), None);

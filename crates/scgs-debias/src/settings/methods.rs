@@ -170,7 +170,7 @@ pub struct MasktuneSettings {
 
 impl Default for MasktuneSettings {
     fn default() -> Self {
-        Self { sigmas: 2.0, learning_rate: 1e-4 }
+        Self { sigmas: 2.0, learning_rate: 1e-3 }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Weights in files: safetensors and PyTorch in, safetensors out, under the reference's names.
 
 mod error;
+mod lazy;
 mod safetensors;
 mod torch;
 
@@ -9,6 +10,7 @@ use std::{collections::BTreeMap, path::Path};
 use burn::tensor::Device;
 
 pub use self::error::{Mismatch, WeightsError};
+pub use self::lazy::{LazyTensor, open_tensors};
 pub use self::safetensors::save;
 use crate::{Architecture, Network, initial, names};
 
