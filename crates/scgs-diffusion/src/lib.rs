@@ -27,10 +27,10 @@ mod background_crop;
 mod copy_paste;
 mod inpainter;
 pub mod quality;
+pub mod sd;
 mod seam;
 pub mod small;
 mod telea;
-pub mod sd;
 
 pub use background_crop::BackgroundCrop;
 pub use copy_paste::{CopyPaste, CutOut};
