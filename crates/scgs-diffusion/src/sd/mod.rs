@@ -1,5 +1,6 @@
 //! Stable Diffusion inpainting, equal to diffusers 0.35.
 
+mod attention;
 mod config;
 mod folder;
 mod layers;
@@ -8,6 +9,8 @@ mod scheduler;
 mod text;
 mod textual_inversion;
 mod tokenizer;
+mod unet;
+mod vae;
 mod weights;
 
 pub use config::ConfigError;
@@ -17,4 +20,6 @@ pub use scheduler::{Prediction, Scheduler, SchedulerConfig, SchedulerError, Sche
 pub use text::{TextActivation, TextConfig, TextEncoder, TextError};
 pub use textual_inversion::{Embedding, EmbeddingError};
 pub use tokenizer::{Encoded, Tokenizer, TokenizerError};
+pub use unet::{UNet, UNetConfig};
+pub use vae::{Posterior, Vae, VaeConfig};
 pub use weights::{Part, PartError, Weights};

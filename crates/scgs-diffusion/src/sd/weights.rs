@@ -225,8 +225,16 @@ impl Part<'_> {
     /// A tensor that is missing or different is noted for the error of [`Weights::build`], and a single zero stands in
     /// for it until then, so that all differences are found in one pass.
     pub fn tensor<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Param<Tensor<D>> {
-        let name = format!("{}{name}", self.prefix);
-        let values = self.take(name, &shape);
+        self.reshaped(name, &shape, shape)
+    }
+
+    /// As [`Part::tensor`] for a tensor that has the shape `in_file` in the file and `shape` here.
+    pub fn reshaped<const D: usize>(&mut self, name: &str, in_file: &[usize], shape: [usize; D]) -> Param<Tensor<D>> {
+        let values = self.take(format!("{}{name}", self.prefix), in_file);
+        self.parameter(values, shape)
+    }
+
+    fn parameter<const D: usize>(&self, values: Option<Vec<f32>>, shape: [usize; D]) -> Param<Tensor<D>> {
         let data = match values {
             Some(values) => TensorData::new(values, shape),
             None => TensorData::new(vec![0.0_f32], [1; D]),
