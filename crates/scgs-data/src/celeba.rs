@@ -11,6 +11,9 @@ use std::{
 
 use crate::{DataError, Definition, RowProblem, Sample, Split, read::Table, waterbirds};
 
+/// Takes the line, the file name, and target and attribute or what is wrong with them.
+type EachRow<'a> = &'a mut dyn FnMut(u64, &str, Result<[usize; 2], String>);
+
 /// The folder of the pictures.
 const PICTURES: &str = "img_align_celeba";
 /// The table of attributes, without its extension.
@@ -119,7 +122,7 @@ impl Source {
     fn rows(
         &self,
         columns: [&str; 2],
-        each: &mut dyn FnMut(u64, &str, Result<[usize; 2], String>),
+        each: EachRow<'_>,
     ) -> Result<(), DataError> {
         if self.csv { self.csv_rows(columns, each) } else { self.txt_rows(columns, each) }
     }
@@ -141,7 +144,7 @@ impl Source {
     fn txt_rows(
         &self,
         columns: [&str; 2],
-        each: &mut dyn FnMut(u64, &str, Result<[usize; 2], String>),
+        each: EachRow<'_>,
     ) -> Result<(), DataError> {
         let mut lines = self.body().lines();
         let first = lines.next().unwrap_or_default().trim();
@@ -182,7 +185,7 @@ impl Source {
     fn csv_rows(
         &self,
         columns: [&str; 2],
-        each: &mut dyn FnMut(u64, &str, Result<[usize; 2], String>),
+        each: EachRow<'_>,
     ) -> Result<(), DataError> {
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(self.body().as_bytes());
         let names: Vec<String> = match reader.headers() {
