@@ -1,13 +1,14 @@
 //! The result table on standard output.
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, presets};
-use scgs_debias::{GroupReport, Results, Spread, results::Row};
+use scgs_debias::{GroupReport, Results, Spread, arms::SeesGroups, results::Row, selection::Criterion};
 
 /// One line per arm: worst group, averages, groups; mean, sd and n over seeds.
 pub(crate) fn of_results(results: &Results) -> String {
     let mut table = plain_table();
     let mut header = vec![
         "method".to_owned(),
+        "groups\nseen in".into(),
         "worst\ngroup".into(),
         "plain".into(),
         "train-\nweighted".into(),
@@ -18,7 +19,7 @@ pub(crate) fn of_results(results: &Results) -> String {
     table.set_header(header);
     for summary in results.summaries() {
         let name = if summary.oracle { format!("{} [oracle]", summary.method) } else { summary.method.clone() };
-        let mut row = vec![Cell::new(name)];
+        let mut row = vec![Cell::new(name), Cell::new(seen(summary.sees_groups))];
         let averages = [summary.worst_group, summary.plain, summary.train_weighted, summary.group_mean];
         row.extend(averages.iter().chain(&summary.groups).map(|s| number(&spread(s))));
         table.add_row(row);
@@ -27,9 +28,43 @@ pub(crate) fn of_results(results: &Results) -> String {
     let list = seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
     let meaning = if seeds.len() > 1 { "mean ± sample standard deviation" } else { "one seed, no spread" };
     format!(
-        "{table}\ntest split, {meaning}, n = {} (seed {list}); [oracle] = used group labels in training",
-        seeds.len()
+        "{table}\ntest split, {meaning}, n = {} (seed {list}); [oracle] = used group labels, and where{}",
+        seeds.len(),
+        of_selection(results)
     )
+}
+
+/// Where group labels were used.
+fn seen(sees: SeesGroups) -> &'static str {
+    match (sees.training, sees.selection) {
+        (false, false) => "-",
+        (true, false) => "training",
+        (false, true) => "selection",
+        (true, true) => "training, selection",
+    }
+}
+
+/// Worst-group accuracy of the models that the criteria chose in the same runs; empty where there was nothing to
+/// choose.
+fn of_selection(results: &Results) -> String {
+    let mut table = plain_table();
+    let oracle = |c: Criterion| if c.sees_groups() { " [oracle]" } else { "" };
+    let titles = Criterion::ALL.iter().map(|&c| format!("{c}{}", oracle(c)));
+    table.set_header(std::iter::once("method".to_owned()).chain(titles));
+    let summaries = results.summaries();
+    let chosen: Vec<_> = summaries.iter().filter(|s| s.selected.len() > 1).collect();
+    if chosen.is_empty() {
+        return String::new();
+    }
+    for summary in chosen {
+        let mut row = vec![Cell::new(&summary.method)];
+        row.extend(Criterion::ALL.iter().map(|criterion| {
+            let found = summary.selected.iter().find(|(c, _)| c == criterion);
+            number(&found.map_or_else(|| "-".to_owned(), |(_, s)| spread(s)))
+        }));
+        table.add_row(row);
+    }
+    format!("\n\n{table}\nworst group on the test split by what chose the epoch on the validation split")
 }
 
 /// One evaluated split.

@@ -119,11 +119,7 @@ impl Source {
     }
 
     /// Calls `each` with line, file name and the values of the two columns (0 for -1 or 0, 1 for 1).
-    fn rows(
-        &self,
-        columns: [&str; 2],
-        each: EachRow<'_>,
-    ) -> Result<(), DataError> {
+    fn rows(&self, columns: [&str; 2], each: EachRow<'_>) -> Result<(), DataError> {
         if self.csv { self.csv_rows(columns, each) } else { self.txt_rows(columns, each) }
     }
 
@@ -141,11 +137,7 @@ impl Source {
         })
     }
 
-    fn txt_rows(
-        &self,
-        columns: [&str; 2],
-        each: EachRow<'_>,
-    ) -> Result<(), DataError> {
+    fn txt_rows(&self, columns: [&str; 2], each: EachRow<'_>) -> Result<(), DataError> {
         let mut lines = self.body().lines();
         let first = lines.next().unwrap_or_default().trim();
         let count: usize = first
@@ -182,11 +174,7 @@ impl Source {
         }
     }
 
-    fn csv_rows(
-        &self,
-        columns: [&str; 2],
-        each: EachRow<'_>,
-    ) -> Result<(), DataError> {
+    fn csv_rows(&self, columns: [&str; 2], each: EachRow<'_>) -> Result<(), DataError> {
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(self.body().as_bytes());
         let names: Vec<String> = match reader.headers() {
             Ok(header) => header.iter().skip(1).map(|name| name.trim().to_owned()).collect(),

@@ -45,7 +45,7 @@ impl<'a> FeatureSet<'a> {
     /// # Errors
     /// [`QualityError::Rows`].
     pub fn new(values: &'a [f32], width: usize) -> Result<Self, QualityError> {
-        let whole = width > 0 && values.len() % width == 0 && values.len() / width >= 2;
+        let whole = width > 0 && values.len().is_multiple_of(width) && values.len() / width >= 2;
         if !whole || values.iter().any(|value| !value.is_finite()) {
             return Err(QualityError::Rows { count: values.len(), width });
         }

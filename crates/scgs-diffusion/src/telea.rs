@@ -194,11 +194,11 @@ fn outer_distances(field: &mut Field, radius: i32) {
         }
     }
     let mut queue = Queue::default();
-    for at in 0..around.len() {
+    for (at, state) in around.iter_mut().enumerate() {
         if field.inside(at) {
-            around[at] = State::Known;
+            *state = State::Known;
         } else if field.distance[at] == 0.0 {
-            around[at] = State::Known;
+            *state = State::Known;
             queue.push(at, 0.0);
         }
     }

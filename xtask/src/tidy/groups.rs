@@ -18,7 +18,11 @@ const LIBRARIES: &str = "crates/";
 /// whatever uses attributes must be marked as an oracle wherever its numbers are shown.
 const MAY_SEE_GROUPS: &[(&str, &str)] = &[
     ("crates/scgs-data/", "defines the type and reads it from metadata.csv"),
-    ("crates/scgs-debias/src/stages/evaluate.rs", "accuracy per group, and the training sets of the oracle arms"),
+    ("crates/scgs-debias/src/stages/evaluate.rs", "accuracy per group, and selection by worst group, marked as such"),
+    (
+        "crates/scgs-debias/src/stages/training_set.rs",
+        "hands group numbers to the methods that are marked as seeing them",
+    ),
     ("crates/scgs-debias/src/diagnostics.rs", "how well error set and masks hit, for the report; no stage reads it"),
 ];
 

@@ -1,5 +1,5 @@
-//! Logistic regression with an L1 penalty: `|w|_1 + C * sum_i s_i loss_i`, intercepts unpenalised, as scikit-learn's
-//! `LogisticRegression(penalty="l1", solver="saga")`.
+//! Logistic regression with an L1 penalty: `|w|_1 + C * sum_i s_i loss_i`, intercepts unpenalised: scikit-learn's
+//! `LogisticRegression(penalty="l1", solver="liblinear")`, which DFR uses, but for its penalty on the intercept.
 //!
 //! FISTA (Beck and Teboulle 2009) with the restarts of O'Donoghue and Candès 2015: a gradient step on the smooth part,
 //! soft thresholding, momentum that is dropped when it points uphill.

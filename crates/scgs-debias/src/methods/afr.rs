@@ -39,7 +39,7 @@ impl TrainingMethod for Afr {
     }
 }
 
-/// Equation 4 of the paper: `mu_i` in proportion to `beta_y exp(-gamma p_i)`, where `p_i` is the first classifier's
+/// The weights of the second stage: `mu_i` in proportion to `beta_y exp(-gamma p_i)`, where `p_i` is the first classifier's
 /// probability of the label and `beta_y = 1 / n_y`; normalised to sum 1.
 pub(super) fn weights_of(of_label: &[f64], labels: &[usize], classes: usize, gamma: f64) -> Vec<f64> {
     let mut counts = vec![0usize; classes];

@@ -181,7 +181,7 @@ impl Objective for Lff {
     }
 }
 
-/// Correct-n-Contrast (Zhang et al. 2022, equation 6): cross-entropy and a supervised contrastive loss on the
+/// Correct-n-Contrast (Zhang et al. 2022): cross-entropy and a supervised contrastive loss on the
 /// normalised features of an anchor, its positives (same class, another answer of the first classifier) and its
 /// negatives (another class, the same answer): `weight * contrastive + (1 - weight) * cross-entropy`.
 ///

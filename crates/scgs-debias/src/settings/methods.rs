@@ -25,7 +25,7 @@ impl Default for JttSettings {
 pub struct GroupDroSettings {
     /// Step size of the group weights (eta_q), above 0.
     pub step: f64,
-    /// Generalisation adjustment C, 0 or more; the paper's best on Waterbirds and CelebA lie between 0 and 3.
+    /// Generalisation adjustment C, 0 or more.
     pub adjustment: f64,
 }
 

@@ -60,8 +60,8 @@ impl Problem {
 
 /// Accuracy per group of the model that a criterion chose.
 fn accuracies(method: Method, settings: &Settings, by: Criterion) -> Vec<f64> {
-    let (train, val, test) =
-        (Problem::new(1000, 50, "train"), Problem::new(400, 100, "val"), Problem::new(8000, 4000, "test"));
+    let train = Problem::new(4000, 200, "train");
+    let (val, test) = (Problem::new(1600, 400, "val"), Problem::new(8000, 4000, "test"));
     let cancelled = AtomicBool::new(false);
     let context = Context { device: Device::flex(), cancelled: &cancelled, report: &|_| {} };
     let n = train.labels.len();
@@ -135,12 +135,9 @@ fn methods_that_are_told_what_they_need_reach_the_known_answer() {
         Method::OracleResample,
         Method::Lisa,
     ];
-    for method in told {
-        let worst = worst(method, &settings());
-        // Seven of a hundred pictures of the subsampled sets decide: 100 examples per class.
-        let slack = if matches!(method, Method::Subg | Method::Lisa) { 0.07 } else { 0.03 };
-        assert!(worst > KNOWN - slack && worst < KNOWN + 0.03, "{method}: {worst}");
-    }
+    let found = told.map(|method| (method.name(), worst(method, &settings())));
+    // A minority group has 200 examples, so its own share of right answers is uncertain by 0.02, and the borders of two.
+    assert!(found.iter().all(|(_, worst)| (worst - KNOWN).abs() < 0.05), "{found:?}");
 }
 
 #[test]
@@ -155,10 +152,9 @@ fn dfr_learns_from_the_training_split_too() {
 #[test]
 fn methods_that_are_told_nothing_do_better_than_erm_where_they_should() {
     let erm = worst(Method::Erm, &settings());
-    for method in [Method::CvarDro, Method::Lff, Method::Afr] {
-        let worst = worst(method, &settings());
-        assert!(worst > erm + 0.05, "{method}: {worst} against {erm}");
-    }
+    // Nothing is said of CVaR-DRO and LfF: where the classes overlap, the hardest examples are noise.
+    let afr = worst(Method::Afr, &settings());
+    assert!(afr > erm + 0.1, "{afr} against {erm}");
     for method in [Method::Reweight, Method::Resample, Method::ErmLong] {
         // The classes are balanced: there is nothing to balance.
         let worst = worst(method, &settings());

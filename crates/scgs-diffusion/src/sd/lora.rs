@@ -179,6 +179,9 @@ fn module(name: &str) -> Option<(LoraPart, String, String, Role)> {
     Some((part, written.to_owned(), module.replace('.', "_"), role))
 }
 
+/// A module's name as the file writes it, and its tensors: down, up, alpha.
+type Found = (String, [Option<LazyTensor>; 3]);
+
 impl Lora {
     /// Opens a `.safetensors` file or PyTorch's `.bin`.
     ///
@@ -187,7 +190,7 @@ impl Lora {
     pub fn open(path: &Path) -> Result<Self, LoraError> {
         let settings = Settings::read(path)?;
         let mut unknown = Vec::new();
-        let mut found: BTreeMap<(LoraPart, String), (String, [Option<LazyTensor>; 3])> = BTreeMap::new();
+        let mut found: BTreeMap<(LoraPart, String), Found> = BTreeMap::new();
         for (name, tensor) in open_tensors(path)? {
             match module(&name) {
                 Some((part, written, key, role)) => {

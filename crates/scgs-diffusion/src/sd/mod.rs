@@ -22,4 +22,4 @@ pub use textual_inversion::{Embedding, EmbeddingError};
 pub use tokenizer::{Encoded, Tokenizer, TokenizerError};
 pub use unet::{UNet, UNetConfig};
 pub use vae::{Posterior, Vae, VaeConfig};
-pub use weights::{Part, PartError, Weights};
+pub use weights::{Part, PartError, Shaped, Weights};

@@ -97,7 +97,7 @@ impl TextConfig {
             _ => return Err(fields.refuse("hidden_act", "quick_gelu or gelu")),
         };
         let layer_norm_eps = fields.get("layer_norm_eps", 1e-5, "a positive number")?;
-        if !(layer_norm_eps > 0.0) {
+        if layer_norm_eps.is_nan() || layer_norm_eps <= 0.0 {
             return Err(fields.refuse("layer_norm_eps", "a positive number"));
         }
         let config = Self {
@@ -175,7 +175,7 @@ impl TextEncoder {
         let count = ids.len();
         let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [count]), &self.tokens.val().device());
         let tokens: Tensor<3> = self.tokens.val().select(0, ids).reshape([prompts.len(), length, width]);
-        let positions = self.positions.val().slice([0..length]).unsqueeze::<3>();
+        let positions = self.positions.val().narrow(0, 0, length).unsqueeze::<3>();
         let hidden = self.layers[..layers - clip_skip].iter().fold(tokens + positions, |x, layer| layer.forward(x));
         Ok(self.last_norm.forward(hidden))
     }

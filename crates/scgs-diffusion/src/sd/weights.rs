@@ -44,6 +44,9 @@ pub enum PartError {
     },
 }
 
+/// The shape of a tensor and its numbers, row major.
+pub type Shaped = (Vec<usize>, Vec<f32>);
+
 /// The tensors of one part, by their names in diffusers or transformers.
 ///
 /// Numbers stay in the files until a layer asks for them, so building a part needs little more memory than its layers.
@@ -136,7 +139,7 @@ impl Weights {
     ///
     /// # Errors
     /// [`PartError::File`] if it cannot be read or is not finite.
-    pub fn values(&self, name: &str) -> Result<Option<(Vec<usize>, Vec<f32>)>, PartError> {
+    pub fn values(&self, name: &str) -> Result<Option<Shaped>, PartError> {
         Ok(match self.tensors.get(name) {
             None => None,
             Some(Entry::File(tensor)) => Some((tensor.shape().to_vec(), tensor.read()?)),

@@ -109,7 +109,7 @@ impl Scenes {
         .unwrap_or((0, 0, side - 1, side - 1));
         let mut start = |from: u32, to: u32| {
             let free = side - SIDE as u32;
-            let centred = ((from + to + 1) / 2).saturating_sub(SIDE as u32 / 2).min(free);
+            let centred = (from + to).div_ceil(2).saturating_sub(SIDE as u32 / 2).min(free);
             (centred as i64 + rng.random_range(-4..=4)).clamp(0, i64::from(free)) as u32
         };
         let (x, y) = (start(left, right), start(top, bottom));

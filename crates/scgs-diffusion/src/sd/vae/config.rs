@@ -73,7 +73,7 @@ impl VaeConfig {
             return Err(fields.refuse("block_out_channels", &format!("up to 8 multiples of norm_num_groups, {groups}")));
         }
         let scaling_factor = fields.get("scaling_factor", 0.18215, "a positive number")?;
-        if !(scaling_factor > 0.0) {
+        if scaling_factor.is_nan() || scaling_factor <= 0.0 {
             return Err(fields.refuse("scaling_factor", "a positive number"));
         }
         Ok(Self {
