@@ -2,24 +2,24 @@
 
 mod attention;
 mod config;
-mod layers;
-mod unet;
-mod vae;
-mod weights;
-
-pub use config::ConfigError;
-pub use unet::{UNet, UNetConfig};
-pub use vae::{Posterior, Vae, VaeConfig};
 mod folder;
+mod layers;
 mod lora;
 mod scheduler;
 mod text;
 mod textual_inversion;
 mod tokenizer;
+mod unet;
+mod vae;
+mod weights;
+
+pub use config::ConfigError;
 pub use folder::{FolderError, HubCache, ModelFolder, Variant};
 pub use lora::{Lora, LoraError, LoraPart};
 pub use scheduler::{Prediction, Scheduler, SchedulerConfig, SchedulerError, SchedulerKind};
 pub use text::{TextActivation, TextConfig, TextEncoder, TextError};
 pub use textual_inversion::{Embedding, EmbeddingError};
 pub use tokenizer::{Encoded, Tokenizer, TokenizerError};
+pub use unet::{UNet, UNetConfig};
+pub use vae::{Posterior, Vae, VaeConfig};
 pub use weights::{Part, PartError, Weights};
