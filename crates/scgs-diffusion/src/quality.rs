@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn distances_equal_numpy_and_scipy() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/inpaint/reference.json");
-        let reference: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let reference: serde_json::Value = serde_json::from_slice(&fs_err::read(path).unwrap()).unwrap();
         for case in reference["distances"].as_array().unwrap() {
             let (a, b) = (numbers(&case["a"]), numbers(&case["b"]));
             let width = case["width"].as_u64().unwrap() as usize;

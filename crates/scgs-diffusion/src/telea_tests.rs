@@ -13,7 +13,7 @@ fn fixture(name: &str) -> PathBuf {
 #[test]
 fn equals_opencv() {
     let reference: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(fixture("reference.json")).unwrap()).unwrap();
+        serde_json::from_slice(&fs_err::read(fixture("reference.json")).unwrap()).unwrap();
     let cases = reference["telea"].as_array().unwrap();
     assert_eq!(cases.len(), 12);
     for case in cases {

@@ -112,7 +112,6 @@ impl Painters {
 }
 
 /// The ImageNet network that features are taken from.
-
 fn network(args: &InpaintQualityArgs, device: &Device) -> anyhow::Result<Network> {
     let path = args.datasets.join("weights/efficientnet_lite0.safetensors");
     let network = scgs_models::load(ARCHITECTURE, &path, None, HeadPolicy::Keep, device)?;

@@ -104,7 +104,7 @@ fn train(trainer: &mut Trainer, args: &TrainInpainterArgs, states: &[PathBuf; 2]
             break;
         }
         let cancelled = CANCELLED.load(Ordering::Relaxed);
-        if cancelled || (step > first && step % args.every == 0) {
+        if cancelled || (step > first && step.is_multiple_of(args.every)) {
             let decaying = trainer.progress().decaying_to.is_some();
             trainer.checkpoint(&states[usize::from(!decaying)])?;
             let rate = (step - since.1) as f64 / since.0.elapsed().as_secs_f64();

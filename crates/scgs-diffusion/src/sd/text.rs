@@ -96,7 +96,7 @@ impl TextConfig {
             "gelu" => TextActivation::Gelu,
             _ => return Err(fields.refuse("hidden_act", "quick_gelu or gelu")),
         };
-        let layer_norm_eps = fields.get("layer_norm_eps", 1e-5, "a positive number")?;
+        let layer_norm_eps: f64 = fields.get("layer_norm_eps", 1e-5, "a positive number")?;
         if layer_norm_eps.is_nan() || layer_norm_eps <= 0.0 {
             return Err(fields.refuse("layer_norm_eps", "a positive number"));
         }

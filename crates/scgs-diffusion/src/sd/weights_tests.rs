@@ -94,7 +94,7 @@ fn damaged_files_are_refused_by_their_path() {
     let damaged = [whole[..whole.len() - 3].to_vec(), whole[..20].to_vec(), whole[..4].to_vec(), Vec::new()];
     for bytes in damaged.into_iter().chain([broken_header, long_header, vec![b'x'; 100]]) {
         fs_err::write(&path, bytes).unwrap();
-        let said = Weights::open(&[path.clone()]).unwrap_err().to_string();
+        let said = Weights::open(std::slice::from_ref(&path)).unwrap_err().to_string();
         assert!(said.contains("part.safetensors"), "{said}");
     }
     let said = Weights::open(&[dir.path().join("none.safetensors")]).unwrap_err().to_string();

@@ -37,12 +37,16 @@ fn a_training_that_was_interrupted_ends_with_the_same_bytes_on_any_number_of_thr
     let total = Some(10);
     threads(1).install(|| {
         let mut straight = trainer(2);
-        (0..10).for_each(|_| drop(straight.step(total).unwrap()));
+        (0..10).for_each(|_| {
+            straight.step(total).unwrap();
+        });
         straight.save(&path("straight.safetensors")).unwrap();
     });
     threads(3).install(|| {
         let mut first = trainer(2);
-        (0..9).for_each(|_| drop(first.step(total).unwrap()));
+        (0..9).for_each(|_| {
+            first.step(total).unwrap();
+        });
         first.checkpoint(&path("state.safetensors")).unwrap();
         let mut second = trainer(2).resume(&path("state.safetensors")).unwrap();
         assert_eq!(second.progress(), first.progress());
@@ -51,20 +55,24 @@ fn a_training_that_was_interrupted_ends_with_the_same_bytes_on_any_number_of_thr
         second.step(total).unwrap();
         second.save(&path("resumed.safetensors")).unwrap();
     });
-    let read = |name| std::fs::read(path(name)).unwrap();
+    let read = |name| fs_err::read(path(name)).unwrap();
     assert!(read("straight.safetensors") == read("resumed.safetensors"));
 }
 
 #[test]
 fn a_training_without_an_end_becomes_one_with_an_end() {
     let mut open = trainer(3);
-    (0..8).for_each(|_| drop(open.step(None).unwrap()));
+    (0..8).for_each(|_| {
+        open.step(None).unwrap();
+    });
     let total = open.total_if_decaying_now();
     assert_eq!(total, 9, "9 - 9 / 5 is 8");
     assert!(open.leads_to(total));
     open.step(Some(total)).unwrap();
     let mut planned = trainer(3);
-    (0..9).for_each(|_| drop(planned.step(Some(total)).unwrap()));
+    (0..9).for_each(|_| {
+        planned.step(Some(total)).unwrap();
+    });
     assert_eq!(open.state, planned.state);
 }
 
@@ -75,7 +83,7 @@ fn what_does_not_fit_is_refused() {
     trainer(4).checkpoint(&path).unwrap();
     let refused = trainer(5).resume(&path).unwrap_err().to_string();
     assert!(refused.contains("another training") && refused.contains("seed: 4"), "{refused}");
-    std::fs::write(&path, b"short").unwrap();
+    fs_err::write(&path, b"short").unwrap();
     assert!(trainer(4).resume(&path).unwrap_err().to_string().contains("state.safetensors"));
     let config =
         TrainerConfig { network: UnetConfig { classes: 3, ..UnetConfig::default() }, ..TrainerConfig::default() };
@@ -93,9 +101,9 @@ fn saved_weights_come_back_and_damaged_ones_do_not() {
     assert_eq!(config, trainer.progress().config.network);
     let names: Vec<_> = parameters::shapes(&network);
     assert_eq!(names, parameters::shapes(&trainer.averaged()));
-    let bytes = std::fs::read(&path).unwrap();
+    let bytes = fs_err::read(&path).unwrap();
     let error = |bytes: &[u8]| {
-        std::fs::write(&path, bytes).unwrap();
+        fs_err::write(&path, bytes).unwrap();
         weights::load(&path, &Device::flex()).unwrap_err().to_string()
     };
     assert!(error(&bytes[..bytes.len() / 2]).contains("no complete safetensors file"));

@@ -71,7 +71,7 @@ impl Scene {
         let (top, bottom) = on().fold((SIDE, 0), |(low, high), (_, y, _)| (low.min(y), high.max(y)));
         let longest = (right - left).max(bottom - top) + 1;
         let side = ((longest as f32 * WINDOW) as u32).min(SIDE);
-        let start = |low: u32, high: u32| ((low + high + 1) / 2).saturating_sub(side / 2).min(SIDE - side);
+        let start = |low: u32, high: u32| (low + high).div_ceil(2).saturating_sub(side / 2).min(SIDE - side);
         imageops::crop_imm(picture, start(left, right), start(top, bottom), side, side).to_image()
     }
 }

@@ -72,7 +72,7 @@ impl VaeConfig {
         if !(1..=8).contains(&channels.len()) || !channels.iter().all(divisible) {
             return Err(fields.refuse("block_out_channels", &format!("up to 8 multiples of norm_num_groups, {groups}")));
         }
-        let scaling_factor = fields.get("scaling_factor", 0.18215, "a positive number")?;
+        let scaling_factor: f64 = fields.get("scaling_factor", 0.18215, "a positive number")?;
         if scaling_factor.is_nan() || scaling_factor <= 0.0 {
             return Err(fields.refuse("scaling_factor", "a positive number"));
         }
