@@ -17,6 +17,12 @@ fn trainer(seed: u64) -> Trainer {
     Trainer::new(config, scenes(), &Device::flex()).unwrap()
 }
 
+fn steps(trainer: &mut Trainer, count: usize, total: Option<u64>) {
+    for _ in 0..count {
+        trainer.step(total).unwrap();
+    }
+}
+
 #[test]
 fn the_loss_falls() {
     let mut trainer = trainer(1);
@@ -37,16 +43,12 @@ fn a_training_that_was_interrupted_ends_with_the_same_bytes_on_any_number_of_thr
     let total = Some(10);
     threads(1).install(|| {
         let mut straight = trainer(2);
-        (0..10).for_each(|_| {
-            straight.step(total).unwrap();
-        });
+        steps(&mut straight, 10, total);
         straight.save(&path("straight.safetensors")).unwrap();
     });
     threads(3).install(|| {
         let mut first = trainer(2);
-        (0..9).for_each(|_| {
-            first.step(total).unwrap();
-        });
+        steps(&mut first, 9, total);
         first.checkpoint(&path("state.safetensors")).unwrap();
         let mut second = trainer(2).resume(&path("state.safetensors")).unwrap();
         assert_eq!(second.progress(), first.progress());
@@ -62,17 +64,13 @@ fn a_training_that_was_interrupted_ends_with_the_same_bytes_on_any_number_of_thr
 #[test]
 fn a_training_without_an_end_becomes_one_with_an_end() {
     let mut open = trainer(3);
-    (0..8).for_each(|_| {
-        open.step(None).unwrap();
-    });
+    steps(&mut open, 8, None);
     let total = open.total_if_decaying_now();
     assert_eq!(total, 9, "9 - 9 / 5 is 8");
     assert!(open.leads_to(total));
     open.step(Some(total)).unwrap();
     let mut planned = trainer(3);
-    (0..9).for_each(|_| {
-        planned.step(Some(total)).unwrap();
-    });
+    steps(&mut planned, 9, Some(total));
     assert_eq!(open.state, planned.state);
 }
 
