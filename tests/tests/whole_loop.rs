@@ -37,7 +37,17 @@ fn every_arm_is_there_and_every_average_follows_from_the_counts() {
     let names: Vec<&str> = rows.iter().map(|r| r["method"].as_str().unwrap()).collect();
     assert_eq!(
         names,
-        ["erm", "duplicate", "scgs-random-mask", "scgs", "jtt", "scgs+jtt", "oracle-reweight", "oracle-balanced"]
+        [
+            "erm",
+            "duplicate",
+            "scgs-random-mask",
+            "scgs-context-only",
+            "scgs",
+            "jtt",
+            "scgs+jtt",
+            "oracle-reweight",
+            "oracle-balanced"
+        ]
     );
     for row in rows {
         let groups = row["groups"].as_array().unwrap();

@@ -19,11 +19,9 @@ use super::{
 };
 use crate::{Context, Error, RunFolder, run_folder};
 
-/// The method, or one of its controls: which pictures are repainted, and through which masks.
+/// The method, or one of its controls: which pictures are repainted, and through which masks. In the order of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Variant {
-    /// The method.
-    Scgs,
     /// Random masks of the same areas: the control for attention.
     RandomMask,
     /// Sources drawn from all pictures of their class: the control for the error set.
@@ -32,6 +30,8 @@ pub enum Variant {
     ContextOnly,
     /// The whole picture is painted anew from the class's prompt: the control for keeping anything.
     Generic,
+    /// The method.
+    Scgs,
     /// True object masks: the upper bound of attention (oracle).
     OracleMask,
 }
