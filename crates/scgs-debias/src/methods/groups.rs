@@ -6,7 +6,7 @@ use crate::Error;
 /// "synthetic", and so to a group of its own per class.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Groups {
-    /// Group per example, below [`Self::count`].
+    /// Group per example, below the number of groups.
     pub of: Vec<usize>,
     /// Domain per example: the value of the attribute, or the synthetic one.
     pub domains: Vec<usize>,
