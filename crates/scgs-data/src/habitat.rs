@@ -153,10 +153,10 @@ pub fn core(pack: &Path) -> Result<Core, DataError> {
     read(&pack, &items)
 }
 
-/// Reads everything that is not [`core`]: what a generator that learned from the core is measured on.
+/// Reads everything that is not [`core()`]: what a generator that learned from the core is measured on.
 ///
 /// # Errors
-/// As [`core`].
+/// As [`core()`].
 pub fn outside_core(pack: &Path) -> Result<Core, DataError> {
     let pack = Pack::read(pack)?;
     let core = split::core(&pack);
