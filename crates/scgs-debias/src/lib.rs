@@ -40,6 +40,7 @@ pub mod results;
 mod run_folder;
 pub mod selection;
 pub mod settings;
+mod shared;
 pub mod stages;
 pub mod trainers;
 pub mod training;
