@@ -5,11 +5,13 @@ mod args_inpainter;
 mod args_masks;
 mod args_tools;
 mod commands;
+mod contact_sheet;
 mod device;
 mod files;
 mod overlay;
 mod progress;
 mod report;
+mod suite;
 mod table;
 
 use std::{
@@ -48,6 +50,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     ctrlc::set_handler(on_ctrl_c).context("cannot install the Ctrl-C handler")?;
     match cli.command {
         Command::Run(args) => commands::run::run(&args),
+        Command::Suite(args) => commands::suite::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
         Command::Report(args) => commands::report::run(&args),
         Command::Compose(args) => commands::compose::run(&args),
