@@ -184,6 +184,8 @@ pub fn open(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Opened, Err
         keyed.synthesis.small.weights.clone_from(sha256);
     }
     let parent = runs.join(keyed.hash(&identity));
+    let own_backgrounds = plan.backgrounds.as_ref().map(|folder| folder.display().to_string());
+    let identity: Vec<&str> = identity.into_iter().chain(own_backgrounds.as_deref()).collect();
     let shared = Shared::new(&runs, &identity, &keyed);
     let folder = RunFolder::open(&parent, seed)?.sharing(shared);
     let config = toml::to_string(&plan.settings).expect("settings are plain TOML values");

@@ -24,6 +24,9 @@ pub(crate) const DEFAULT: &str = "default";
 pub(crate) struct Suite {
     /// Name of the data set.
     pub dataset: String,
+    /// Whether the page opens with the paper's claims, tested on the default cell.
+    #[serde(default)]
+    pub claims: bool,
     /// Title of the page.
     pub title: String,
     /// What the page opens with.

@@ -17,10 +17,13 @@ pub(crate) fn render(record: &Record, stem: &str, legend: &str) -> String {
         page,
         "\nSeeds {list}. Figures are fractions on the test split: mean ± sample standard deviation over seeds (n). Differences are \
          paired over seeds, in worst-group accuracy, with the 95 % interval of Student's t. [oracle]: told group labels \
-         or true object masks.\n\n## Claims\n\n| claim | found | |\n| --- | --- | --- |\n"
+         or true object masks.\n"
     );
-    for claim in claims::of(record) {
-        let _ = writeln!(page, "| {} | {} | {} |", claim.text, claim.found, claims::verdict(&claim).trim());
+    if suite.claims {
+        page.push_str("\n## Claims\n\n| claim | found | |\n| --- | --- | --- |\n");
+        for claim in claims::of(record) {
+            let _ = writeln!(page, "| {} | {} | {} |", claim.text, claim.found, claims::verdict(&claim).trim());
+        }
     }
     for section in &suite.sections {
         let cells: Vec<&Finished> = record.cells.iter().filter(|c| c.cell.section == section.name).collect();

@@ -17,7 +17,9 @@ impl Settings {
             backbone: self.backbone.clone(),
             ..Self::default()
         };
-        let trained = Self { train: self.train.clone(), ..pictures.clone() };
+        // The last layer of the first classifier is solved for: of all that says how to train, its penalty alone counts.
+        let solved = TrainSettings { mode: self.train.mode, c: self.train.c, ..TrainSettings::default() };
+        let trained = Self { train: if full { self.train.clone() } else { solved }, ..pictures.clone() };
         let identified = Self { identify: self.identify.clone(), ..trained.clone() };
         // The pick among the clusters follows from how many pictures are added.
         let clustered = Self {
@@ -56,7 +58,7 @@ impl Settings {
         }
     }
 
-    /// The arm's own method keeps every method's section: few of them are ever changed.
+    /// Of methods, every section is kept: few of them are ever changed.
     fn relevant_to_arm(&self, arm: Arm, [trained, clustered, painted]: [Self; 3]) -> Self {
         let base = match arm.pictures {
             Pictures::Scgs(_) => painted,
@@ -70,7 +72,7 @@ impl Settings {
             data: base.data,
             habitat: base.habitat,
             backbone: base.backbone,
-            train: base.train,
+            train: self.train.clone(),
             identify: base.identify,
             cluster: base.cluster,
             attention: base.attention,
