@@ -51,6 +51,8 @@ pub struct Plan {
     pub device: String,
     /// Goes on when the data set's group counts differ from the published ones.
     pub accept_counts: bool,
+    /// Whether `diagnostics.json` is made, which takes seconds and is not needed for a search.
+    pub diagnostics: bool,
 }
 
 /// What a finished seed leaves.
@@ -239,8 +241,10 @@ pub fn run(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Outcome, Err
         evaluate::run(inputs, context, arm, &opened.grouped, opened.balanced.as_ref())?;
     }
     let Opened { grouped, parent, folder, .. } = &opened;
-    let diagnostics = diagnostics::compute(inputs, context, grouped, &results::finished_arms(folder)?)?;
-    run_folder::write_json(&folder.root().join("diagnostics.json"), &diagnostics)?;
+    if plan.diagnostics {
+        let diagnostics = diagnostics::compute(inputs, context, grouped, &results::finished_arms(folder)?)?;
+        run_folder::write_json(&folder.root().join("diagnostics.json"), &diagnostics)?;
+    }
     write_results(plan, parent, folder, grouped)?;
     Ok(Outcome { seed_folder: folder.root().to_owned(), run_folder: parent.clone() })
 }

@@ -34,6 +34,7 @@ pub(crate) fn run(args: &MaskQualityArgs) -> anyhow::Result<ExitCode> {
         backgrounds: None,
         device: args.device.device.clone(),
         accept_counts: false,
+        diagnostics: false,
     };
     let context = Context { device, cancelled: &CANCELLED, report: &progress::show };
     let mut opened = Vec::new();

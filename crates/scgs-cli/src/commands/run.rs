@@ -21,6 +21,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         backgrounds: args.backgrounds.clone(),
         device: args.device.device.clone(),
         accept_counts: args.data.accept_counts,
+        diagnostics: true,
     };
     let weights = plan.weights()?;
     if args.dry_run {

@@ -100,6 +100,7 @@ fn plan(args: &SuiteArgs, suite: &Suite, cell: &Cell) -> anyhow::Result<Plan> {
         backgrounds: args.backgrounds.clone(),
         device: args.device.device.clone(),
         accept_counts: args.accept_counts,
+        diagnostics: !cell.search,
     };
     // Missing files are found before hours of work, not after.
     plan.weights().with_context(of_cell)?;
