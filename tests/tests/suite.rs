@@ -36,6 +36,14 @@ methods = "scgs"
 seeds = 1
 
 [[cell]]
+name = "nothing-left"
+section = "main"
+about = "everything is dropped"
+set = ["synthesis.filter.unchanged=1.0"]
+methods = "scgs"
+seeds = 1
+
+[[cell]]
 name = "filtered"
 section = "search"
 about = "near duplicates are dropped"
@@ -53,9 +61,9 @@ fn cells_share_stages_and_their_page_says_what_was_found() {
         words.extend(["--set", set]);
     }
     let said = finish(&mut scgs(dir.path(), &words));
-    said.expect(0, &["cell 1 of 3: default (the recipe), seed 0", "cell 2 of 3: hard-seam", "cell 3 of 3"]);
+    said.expect(1, &["cell 1 of 4: default (the recipe), seed 0", "cell 2 of 4: hard-seam", "cell nothing-left cannot be run"]);
     assert!(said.stdout.contains("SCGS raises worst-group accuracy"), "{}", said.stdout);
-    let second = said.stderr.split("cell 2 of 3").nth(1).unwrap();
+    let second = said.stderr.split("cell 2 of 4").nth(1).unwrap();
     let line = |stage: &str| second.lines().find(|l| l.trim_start().starts_with(stage)).unwrap_or_default();
     for stage in ["1-erm", "2-errors", "4-masks", "4-objects"] {
         assert!(line(stage).contains("kept"), "{stage} was computed again: {}", line(stage));
@@ -64,7 +72,7 @@ fn cells_share_stages_and_their_page_says_what_was_found() {
 
     let page = fs_err::read_to_string(dir.path().join("page/tiny.md")).unwrap();
     for part in
-        ["# A tiny suite", "| claim | found |", "against `duplicate`", "hard-seam", "| **default** |", "tiny.svg"]
+        ["# A tiny suite", "| claim | found |", "against `duplicate`", "hard-seam", "| **default** |", "tiny.svg", "could not be run: none of"]
     {
         assert!(page.contains(part), "{part} is missing in\n{page}");
     }
@@ -83,8 +91,9 @@ fn cells_share_stages_and_their_page_says_what_was_found() {
     }
 
     let again = finish(&mut scgs(dir.path(), &words));
-    again.expect(0, &[]);
-    for line in again.stderr.lines().filter(|l| l.starts_with("  ") && !l.contains("diagnostics")) {
+    again.expect(1, &[]);
+    let finished = |l: &&str| l.starts_with("  ") && !l.contains("diagnostics");
+    for line in again.stderr.lines().filter(finished) {
         assert!(line.contains("kept"), "{line}");
     }
     assert_eq!(page, fs_err::read_to_string(dir.path().join("page/tiny.md")).unwrap(), "same runs, same page");

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use scgs_debias::{Spread, diagnostics::Diagnostics};
 
-use super::{Cell, DEFAULT, Finished, Record, claims, row_name};
+use super::{Cell, DEFAULT, Failed, Finished, Record, claims, row_name};
 
 /// The whole page. `stem` is the page's file name without its ending, `legend` says what the examples show.
 pub(crate) fn render(record: &Record, stem: &str, legend: &str) -> String {
@@ -47,6 +47,9 @@ pub(crate) fn render(record: &Record, stem: &str, legend: &str) -> String {
     let _ = write!(page, "\n## Cells\n\n| cell | settings over the recipe | run |\n| --- | --- | --- |\n");
     for Finished { cell, run, .. } in &record.cells {
         let _ = writeln!(page, "| {} | {} | `{}` |", cell.name, settings(cell), run.display());
+    }
+    for Failed { cell, error } in &record.failed {
+        let _ = writeln!(page, "| {} | {} | could not be run: {} |", cell.name, settings(cell), error.replace('\n', " "));
     }
     page
 }
