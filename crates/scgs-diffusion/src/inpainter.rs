@@ -2,6 +2,7 @@
 
 use image::{GrayImage, RgbImage};
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
 /// One picture to repaint.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +51,16 @@ pub trait Inpainter: Sync {
     /// # Errors
     /// Those of [`Request::check`], and the inpainter's own.
     fn inpaint(&self, request: &Request<'_>, rng: &mut ChaCha8Rng) -> Result<RgbImage, InpaintError>;
+
+    /// Paints several pictures, each with its own stream, to what [`Inpainter::inpaint`] makes of it; in parallel
+    /// unless the inpainter has a better way.
+    ///
+    /// # Errors
+    /// The first error in the order of the requests.
+    fn inpaint_all(&self, work: &mut [(Request<'_>, ChaCha8Rng)]) -> Result<Vec<RgbImage>, InpaintError> {
+        let painted: Vec<_> = work.par_iter_mut().map(|(request, rng)| self.inpaint(request, rng)).collect();
+        painted.into_iter().collect()
+    }
 }
 
 /// Why a picture could not be repainted.
@@ -88,6 +99,9 @@ pub enum InpaintError {
     /// Occurs when the feathering radius is negative or not a number.
     #[error("feather is {0} px, expected a number from 0 to 32")]
     Feather(f32),
+    /// Occurs when Stable Diffusion cannot paint; holds the message of its [`PipelineError`](crate::sd::PipelineError).
+    #[error("{0}")]
+    StableDiffusion(String),
     /// Occurs when an object of a class is asked for that the inpainter has not learned.
     #[error("asked to paint an object of class {class}, but this inpainter knows the classes 0 to {}", known - 1)]
     UnknownClass {

@@ -26,6 +26,7 @@
 mod background_crop;
 mod copy_paste;
 mod inpainter;
+mod png_text;
 pub mod quality;
 pub mod sd;
 mod seam;
@@ -35,4 +36,5 @@ mod telea;
 pub use background_crop::BackgroundCrop;
 pub use copy_paste::{CopyPaste, CutOut};
 pub use inpainter::{InpaintError, Inpainter, Request};
+pub use png_text::save_png_with_text;
 pub use telea::{TeleaFill, telea};
