@@ -54,17 +54,24 @@ pub trait Inpainter: Sync {
 
     /// Paints several pictures, each with its own stream, to what [`Inpainter::inpaint`] makes of it; in parallel
     /// unless the inpainter has a better way.
-    ///
-    /// # Errors
-    /// The first error in the order of the requests.
-    fn inpaint_all(&self, work: &mut [(Request<'_>, ChaCha8Rng)]) -> Result<Vec<RgbImage>, InpaintError> {
-        let painted: Vec<_> = work.par_iter_mut().map(|(request, rng)| self.inpaint(request, rng)).collect();
-        painted.into_iter().collect()
+    fn inpaint_all(&self, work: &mut [(Request<'_>, ChaCha8Rng)]) -> Vec<Result<RgbImage, InpaintError>> {
+        work.par_iter_mut().map(|(request, rng)| self.inpaint(request, rng)).collect()
+    }
+
+    /// How many pictures [`Inpainter::inpaint_all`] is best given together; work can be interrupted in between.
+    fn at_once(&self) -> usize {
+        16
+    }
+
+    /// How a picture is made, as keywords and texts for its file: nothing for inpainters whose name says it all. `rng` is the
+    /// stream as [`Inpainter::inpaint`] would get it.
+    fn provenance(&self, _prompt: &str, _mask: &GrayImage, _rng: &ChaCha8Rng) -> Vec<(String, String)> {
+        Vec::new()
     }
 }
 
 /// Why a picture could not be repainted.
-#[derive(Debug, thiserror::Error, PartialEq)]
+#[derive(Debug, Clone, thiserror::Error, PartialEq)]
 pub enum InpaintError {
     /// Occurs when picture and mask have different sizes.
     #[error("the picture is {}x{} but its mask is {}x{}: give a mask of the picture's size", picture.0, picture.1, mask.0, mask.1)]

@@ -34,14 +34,16 @@ pub(crate) fn run(args: &InpaintArgs) -> anyhow::Result<ExitCode> {
     let checked = StableDiffusionInpaint::check(&folder, &options, &picture, &mask, &args.prompt, latents.as_ref());
     checked.map_err(|error| hinted(error, args))?;
 
-    let mut facts = Facts::new(args, &mask);
+    let mask_sha256 = mask_sha256(&mask);
+    let software = ("Software".to_owned(), concat!("scgs ", env!("CARGO_PKG_VERSION")).to_owned());
+    let mut texts = vec![software, ("model".to_owned(), args.model.clone())];
     if !StableDiffusionInpaint::repaints(&mask, &options) {
         progress::notice(&format!(
             "{}: no pixel is white (128 and above), so there is nothing to repaint: the picture is copied through",
             args.mask.display()
         ));
-        facts.texts.retain(|(key, _)| key == "mask_sha256" || key == "Software");
-        return finished(args, &picture, &facts, json!({ "repainted": false }), clock);
+        texts.push(("mask_sha256".to_owned(), mask_sha256));
+        return finished(args, &picture, &texts, json!({ "repainted": false }), clock);
     }
 
     progress::show(Event::Started { stage: "model".into(), total: 0 });
@@ -51,8 +53,7 @@ pub(crate) fn run(args: &InpaintArgs) -> anyhow::Result<ExitCode> {
         embeddings: args.embedding.iter().map(|word| (word.0.clone(), word.1.clone())).collect(),
     };
     let model = StableDiffusionInpaint::load(&folder, &load, &device)?;
-    facts.add("scheduler", model.scheduler(&options)?.name());
-    facts.add("model_sha256", &model.hash()?);
+    texts.extend(model.provenance(&options, &args.prompt, args.seed, &mask_sha256)?);
     let cut = model.cut_off(&args.prompt);
     let seconds = clock.elapsed().as_secs_f64();
     progress::show(Event::Finished { stage: "model".into(), summary: args.model.clone(), seconds, reused: false });
@@ -87,7 +88,7 @@ pub(crate) fn run(args: &InpaintArgs) -> anyhow::Result<ExitCode> {
             _ => Value::Null,
         },
     });
-    finished(args, out, &facts, more, clock)
+    finished(args, out, &texts, more, clock)
 }
 
 fn options(args: &InpaintArgs) -> anyhow::Result<PaintOptions> {
@@ -161,46 +162,21 @@ fn described(fit: Fit, from: (u32, u32), to: (u32, u32)) -> (&'static str, Optio
     }
 }
 
-/// What the picture says about its making.
-struct Facts {
-    texts: Vec<(String, String)>,
-}
-
-impl Facts {
-    fn new(args: &InpaintArgs, mask: &GrayImage) -> Self {
-        let mut facts = Self { texts: Vec::new() };
-        facts.add("Software", concat!("scgs ", env!("CARGO_PKG_VERSION")));
-        facts.add("prompt", &args.prompt);
-        facts.add("negative_prompt", &args.negative_prompt);
-        facts.add("seed", &args.seed.to_string());
-        facts.add("steps", &args.steps.to_string());
-        facts.add("guidance", &args.guidance.to_string());
-        facts.add("strength", &args.strength.to_string());
-        facts.add("model", &args.model);
-        facts.add("mask_sha256", &mask_sha256(mask));
-        facts
-    }
-
-    fn add(&mut self, key: &str, text: &str) {
-        self.texts.push((key.to_owned(), text.to_owned()));
-    }
-}
-
 fn finished(
     args: &InpaintArgs,
     picture: &RgbImage,
-    facts: &Facts,
+    texts: &[(String, String)],
     more: Value,
     clock: Instant,
 ) -> anyhow::Result<ExitCode> {
     files::make_parent(&args.out)?;
-    save_png_with_text(&args.out, picture, &facts.texts)?;
+    save_png_with_text(&args.out, picture, texts)?;
     if args.common.json {
         let mut all = json!({
             "schema": 1, "out": args.out, "size": picture.dimensions(), "seconds": clock.elapsed().as_secs_f64(),
         });
         if let Some(all) = all.as_object_mut() {
-            all.extend(facts.texts.iter().map(|(key, text)| (key.clone(), text.clone().into())));
+            all.extend(texts.iter().map(|(key, text)| (key.clone(), text.clone().into())));
             all.extend(more.as_object().into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())));
         }
         print_json(&all)?;

@@ -97,12 +97,7 @@ impl DiffusionSettings {
         let kind = self.scheduler.as_deref().map(str::parse::<SchedulerKind>);
         for (holds, key, value, expected) in [
             (!used || !self.model.is_empty(), "synthesis.diffusion.model", "empty".to_owned(), "a model folder"),
-            (
-                (1..=1000).contains(&self.steps),
-                "synthesis.diffusion.steps",
-                self.steps.to_string(),
-                "1 to 1000",
-            ),
+            ((1..=1000).contains(&self.steps), "synthesis.diffusion.steps", self.steps.to_string(), "1 to 1000"),
             (
                 (0.0..=100.0).contains(&self.guidance),
                 "synthesis.diffusion.guidance",

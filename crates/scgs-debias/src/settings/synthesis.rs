@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Checks, positive};
+use super::{Checks, DiffusionSettings, positive};
 
 /// `[synthesis]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,6 +20,9 @@ pub struct SynthesisSettings {
     pub objects: usize,
     /// Width of the soft seam: sigma in pixels, 0..=32.
     pub feather: f32,
+    /// How Stable Diffusion paints.
+    #[serde(skip_serializing_if = "DiffusionSettings::is_default")]
+    pub diffusion: DiffusionSettings,
 }
 
 impl Default for SynthesisSettings {
@@ -31,6 +34,7 @@ impl Default for SynthesisSettings {
             sources: 150,
             objects: 60,
             feather: 1.5,
+            diffusion: DiffusionSettings::default(),
         }
     }
 }
@@ -43,6 +47,8 @@ pub enum InpainterKind {
     BackgroundCrop,
     /// The same, then an object of the wanted class, cut out of another training picture.
     CopyPaste,
+    /// A Stable Diffusion model, by the prompt of the wanted class (`synthesis.diffusion`).
+    StableDiffusion,
 }
 
 impl InpainterKind {
@@ -50,6 +56,7 @@ impl InpainterKind {
     pub fn paints_pictures(self) -> bool {
         match self {
             Self::BackgroundCrop | Self::CopyPaste => false,
+            Self::StableDiffusion => true,
         }
     }
 }
@@ -71,5 +78,6 @@ impl SynthesisSettings {
         checks.require(self.sources > 0, "synthesis.sources", &self.sources, "at least 1");
         checks.require(self.objects > 0, "synthesis.objects", &self.objects, "at least 1");
         checks.require((0.0..=32.0).contains(&self.feather), "synthesis.feather", &self.feather, "0 to 32");
+        self.diffusion.check(checks, self.inpainter == InpainterKind::StableDiffusion);
     }
 }

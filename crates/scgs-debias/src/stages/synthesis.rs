@@ -5,16 +5,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use image::RgbImage;
+use image::{GrayImage, RgbImage};
+use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use scgs_data::{Sample, atomic, read_rgb, stream};
-use scgs_diffusion::{BackgroundCrop, CopyPaste, Inpainter, Request};
+use scgs_diffusion::{BackgroundCrop, CopyPaste, Inpainter, Request, save_png_with_text};
 use serde::{Deserialize, Serialize};
 
 use super::{
     Inputs,
     clusters::Pick,
-    masks, objects,
+    diffusion, masks, objects,
     sources::{self, Variant},
 };
 use crate::{
@@ -26,8 +27,6 @@ use crate::{
 
 /// Folder name of the pictures made with attention masks.
 pub const STAGE: &str = "5-synthesis";
-/// Pictures painted between two looks at the cancel flag.
-const CHUNK: usize = 16;
 /// Ids of new pictures start here, so that they cannot be confused with real ones.
 const FIRST_ID: u64 = 1 << 40;
 
@@ -56,6 +55,18 @@ pub struct Synthetic {
     pub inpainter: String,
     /// What it was asked to paint.
     pub prompt: String,
+    /// For a diffusion model the seed with which `scgs inpaint` paints the same; otherwise empty, as what follows.
+    #[serde(default)]
+    pub seed: String,
+    /// Its scheduler.
+    #[serde(default)]
+    pub scheduler: String,
+    /// sha256 of its files.
+    #[serde(default)]
+    pub model_sha256: String,
+    /// sha256 of the mask's pixels.
+    #[serde(default)]
+    pub mask_sha256: String,
 }
 
 /// Folder of a variant's new pictures.
@@ -77,11 +88,15 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>, variant: Variant) -> Resul
     inputs.folder.stage(context, &stage, total, |folder| {
         let images = folder.join("images");
         fs_err::create_dir_all(&images)?;
-        let job = Job { inputs, variant, inpainter: inpainter(inputs, variant)?, samples: masks::samples(inputs) };
-        let rows: Vec<Synthetic> = picks.iter().enumerate().map(|(i, pick)| job.row(i, pick)).collect();
-        for (i, chunk) in rows.chunks(CHUNK).enumerate() {
-            chunk.par_iter().try_for_each(|row| job.paint(folder, row))?;
-            context.advance(&stage, i * CHUNK + chunk.len())?;
+        let job =
+            Job { inputs, variant, inpainter: inpainter(inputs, variant, context)?, samples: masks::samples(inputs) };
+        let rows: Vec<Synthetic> =
+            picks.iter().enumerate().map(|(i, pick)| job.row(i, pick)).collect::<Result<_, Error>>()?;
+        let mut done = 0;
+        for chunk in rows.chunks(job.inpainter.at_once()) {
+            job.paint(folder, chunk)?;
+            done += chunk.len();
+            context.advance(&stage, done)?;
         }
         run_folder::write_csv(&folder.join("metadata.csv"), &rows)?;
         if featured {
@@ -122,12 +137,15 @@ pub fn features(folder: &RunFolder, stage: &str) -> Result<Features, Error> {
 }
 
 /// What a variant paints with.
-fn inpainter(inputs: Inputs<'_>, variant: Variant) -> Result<Box<dyn Inpainter>, Error> {
+fn inpainter(inputs: Inputs<'_>, variant: Variant, context: &Context<'_>) -> Result<Box<dyn Inpainter>, Error> {
     let kind = inputs.settings.synthesis.inpainter;
+    if kind == InpainterKind::StableDiffusion && variant != Variant::ContextOnly {
+        return Ok(Box::new(diffusion::painter(inputs, &context.device)?));
+    }
     let fill = Box::new(background_crop(inputs)?);
     Ok(match (variant, kind) {
         (Variant::ContextOnly, _) => Box::new(CopyPaste::context_only(fill)),
-        (_, InpainterKind::BackgroundCrop) => fill,
+        (_, InpainterKind::BackgroundCrop | InpainterKind::StableDiffusion) => fill,
         (_, InpainterKind::CopyPaste) => {
             let paste = CopyPaste::new(fill, objects::cut_outs(inputs, variant)?);
             Box::new(paste.map_err(|e| Error::Config { origin: "synthesis".into(), message: e.to_string() })?)
@@ -163,8 +181,12 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn row(&self, i: usize, pick: &Pick) -> Synthetic {
-        Synthetic {
+    fn row(&self, i: usize, pick: &Pick) -> Result<Synthetic, Error> {
+        let prompt = diffusion::prompt(self.inputs, pick.label, pick.repeat);
+        let mask = masks::load(self.inputs.folder, &self.variant.masks_stage(), pick.id)?;
+        let facts = self.inpainter.provenance(&prompt, &mask, &self.stream(pick.id, pick.repeat));
+        let fact = |key: &str| facts.iter().find(|(k, _)| k == key).map(|(_, text)| text.clone()).unwrap_or_default();
+        Ok(Synthetic {
             img_id: FIRST_ID + i as u64,
             img_filename: format!("images/{}-{}.png", pick.id, pick.repeat),
             y: pick.label,
@@ -175,29 +197,49 @@ impl Job<'_> {
             repeat: pick.repeat,
             mask: format!("{}/{}.png", self.variant.masks_stage(), pick.id),
             inpainter: self.inpainter.name().to_owned(),
-            prompt: self.inputs.prompts.get(pick.label).cloned().unwrap_or_default(),
-        }
+            prompt,
+            seed: fact("seed"),
+            scheduler: fact("scheduler"),
+            model_sha256: fact("model_sha256"),
+            mask_sha256: fact("mask_sha256"),
+        })
     }
 
-    fn paint(&self, folder: &Path, row: &Synthetic) -> Result<(), Error> {
-        let path = folder.join(&row.img_filename);
-        if path.is_file() {
-            return Ok(());
-        }
-        let inputs = self.inputs;
-        let sample = self.samples.get(&row.source_id).ok_or_else(|| Error::RunFolder {
-            path: inputs.folder.path(self.variant.sources_stage(), "sources.csv"),
-            message: format!("picture {} is not in the data set", row.source_id),
-        })?;
-        let picture = masks::picture(inputs, sample)?;
-        let mask = masks::load(inputs.folder, &self.variant.masks_stage(), row.source_id)?;
-        // One stream per (source, repeat); the controls share it, so that only what they change differs.
-        let mut rng = stream(inputs.folder.seed, &format!("{STAGE}/{}", row.source_id), row.repeat as u64);
-        let request = Request { picture: &picture, mask: &mask, prompt: &row.prompt, class: row.y };
-        let painted = self
-            .inpainter
-            .inpaint(&request, &mut rng)
-            .map_err(|source| Error::Inpaint { id: row.source_id, source })?;
-        Ok(atomic::save_png(&path, &painted.into())?)
+    /// One stream per (source, repeat); the controls share it, so that only what they change differs.
+    fn stream(&self, source: u64, repeat: usize) -> ChaCha8Rng {
+        stream(self.inputs.folder.seed, &format!("{STAGE}/{source}"), repeat as u64)
+    }
+
+    /// Paints the pictures of some rows, except those that are there.
+    fn paint(&self, folder: &Path, rows: &[Synthetic]) -> Result<(), Error> {
+        let rows: Vec<&Synthetic> = rows.iter().filter(|row| !folder.join(&row.img_filename).is_file()).collect();
+        let read = |row: &&Synthetic| -> Result<(RgbImage, GrayImage), Error> {
+            let inputs = self.inputs;
+            let sample = self.samples.get(&row.source_id).ok_or_else(|| Error::RunFolder {
+                path: inputs.folder.path(self.variant.sources_stage(), "sources.csv"),
+                message: format!("picture {} is not in the data set", row.source_id),
+            })?;
+            let mask = masks::load(inputs.folder, &self.variant.masks_stage(), row.source_id)?;
+            Ok((masks::picture(inputs, sample)?, mask))
+        };
+        let inputs: Vec<(RgbImage, GrayImage)> = rows.par_iter().map(read).collect::<Result<_, _>>()?;
+        let mut work: Vec<(Request<'_>, ChaCha8Rng)> = rows
+            .iter()
+            .zip(&inputs)
+            .map(|(row, (picture, mask))| {
+                let request = Request { picture, mask, prompt: &row.prompt, class: row.y };
+                (request, self.stream(row.source_id, row.repeat))
+            })
+            .collect();
+        let painted = self.inpainter.inpaint_all(&mut work);
+        rows.into_par_iter().zip(painted).zip(&inputs).try_for_each(|((row, painted), (_, mask))| {
+            let painted = painted.map_err(|source| Error::Inpaint { id: row.source_id, source })?;
+            let facts = self.inpainter.provenance(&row.prompt, mask, &self.stream(row.source_id, row.repeat));
+            let path = folder.join(&row.img_filename);
+            Ok(match facts.is_empty() {
+                true => atomic::save_png(&path, &painted.into()),
+                false => save_png_with_text(&path, &painted, &facts),
+            }?)
+        })
     }
 }

@@ -5,11 +5,14 @@ mod error;
 mod load;
 mod memory;
 mod noise;
+#[cfg(test)]
+mod option_tests;
 mod options;
 mod painter;
 mod pillow;
 mod prepare;
 mod prompts;
+mod provenance;
 #[cfg(test)]
 mod tests;
 
@@ -81,7 +84,7 @@ impl std::fmt::Debug for Job<'_> {
 }
 
 /// A painted picture.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Painted {
     /// Of the original's size.
     pub picture: RgbImage,
@@ -165,6 +168,23 @@ impl StableDiffusionInpaint {
         }
         if prompt.trim().is_empty() && !options.unconditional {
             return Err(PipelineError::EmptyPrompt);
+        }
+        Ok(())
+    }
+
+    /// What the options ask for, checked with the folder's configurations and the headers of LoRAs and learned words, before
+    /// there is a picture.
+    ///
+    /// # Errors
+    /// [`PipelineError`], as [`StableDiffusionInpaint::load`] and [`StableDiffusionInpaint::paint`] would give it.
+    pub fn check_model(folder: &ModelFolder, load: &LoadOptions, options: &PaintOptions) -> Result<(), PipelineError> {
+        let configs = Configs::read(folder)?;
+        options.check(&configs.scheduler)?;
+        for (path, _) in &load.loras {
+            super::Lora::open(path)?;
+        }
+        for (path, token) in &load.embeddings {
+            super::Embedding::read(path, token.as_deref())?;
         }
         Ok(())
     }

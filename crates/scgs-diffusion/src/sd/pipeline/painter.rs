@@ -1,12 +1,18 @@
 //! Stable Diffusion as an [`Inpainter`].
 
-use image::RgbImage;
+use image::{GrayImage, RgbImage};
+use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Job, PaintOptions, PipelineError, StableDiffusionInpaint};
+use super::{Job, PaintOptions, PipelineError, StableDiffusionInpaint, TorchNoise, mask_sha256};
 use crate::{InpaintError, Inpainter, Request};
 
+/// Pictures that are handed over together where the memory allows several.
+const TOGETHER: usize = 8;
+
 /// A loaded model and how it paints.
+///
+/// The seed of a picture is the first 32 bits of its stream: `scgs inpaint --seed` paints the same picture with it.
 #[derive(Debug)]
 pub struct StableDiffusionPainter {
     model: StableDiffusionInpaint,
@@ -14,12 +20,12 @@ pub struct StableDiffusionPainter {
 }
 
 impl StableDiffusionPainter {
-    /// Checks the options against the model.
+    /// Checks the options against the model, and computes its hash.
     ///
     /// # Errors
-    /// [`PipelineError`] for options out of range.
+    /// [`PipelineError`] for options out of range or files that can no longer be read.
     pub fn new(model: StableDiffusionInpaint, options: PaintOptions) -> Result<Self, PipelineError> {
-        model.scheduler(&options)?;
+        model.provenance(&options, "", 0, "")?;
         Ok(Self { model, options })
     }
 
@@ -28,9 +34,18 @@ impl StableDiffusionPainter {
         &self.model
     }
 
-    /// How it paints.
-    pub fn options(&self) -> &PaintOptions {
-        &self.options
+    fn paint(&self, work: &mut [(Request<'_>, ChaCha8Rng)]) -> Result<Vec<RgbImage>, InpaintError> {
+        let mut noises: Vec<TorchNoise> =
+            work.iter_mut().map(|(_, rng)| TorchNoise::new(u64::from(rng.next_u32()))).collect();
+        let mut jobs = Vec::with_capacity(work.len());
+        for ((request, _), noise) in work.iter().zip(&mut noises) {
+            request.check()?;
+            let Request { picture, mask, prompt, .. } = *request;
+            jobs.push(Job { picture, mask, prompt, latents: None, noise });
+        }
+        let painted = self.model.paint(&mut jobs, &self.options, &mut |_| true);
+        let painted = painted.map_err(|error| InpaintError::StableDiffusion(error.to_string()))?;
+        Ok(painted.into_iter().map(|one| one.picture).collect())
     }
 }
 
@@ -40,28 +55,28 @@ impl Inpainter for StableDiffusionPainter {
     }
 
     fn inpaint(&self, request: &Request<'_>, rng: &mut ChaCha8Rng) -> Result<RgbImage, InpaintError> {
-        let mut painted = self.paint(&mut [job(request, rng)?])?;
-        painted.pop().ok_or(InpaintError::NothingToRepaint)
+        let mut work = [(*request, rng.clone())];
+        let painted = self.paint(&mut work)?.pop();
+        let [(_, after)] = work;
+        *rng = after;
+        painted.ok_or(InpaintError::NothingToRepaint)
     }
 
-    /// Pictures are painted one after the other, or together if the options allow memory for it: the threads work inside of
-    /// a picture.
-    fn inpaint_all(&self, work: &mut [(Request<'_>, ChaCha8Rng)]) -> Result<Vec<RgbImage>, InpaintError> {
-        let jobs: Result<Vec<_>, _> = work.iter_mut().map(|(request, rng)| job(request, rng)).collect();
-        self.paint(&mut jobs?)
+    /// One after the other, or together if the options allow memory for it: the threads work inside of a picture.
+    fn inpaint_all(&self, work: &mut [(Request<'_>, ChaCha8Rng)]) -> Vec<Result<RgbImage, InpaintError>> {
+        match self.paint(work) {
+            Ok(painted) => painted.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error); work.len()],
+        }
     }
-}
 
-impl StableDiffusionPainter {
-    fn paint(&self, jobs: &mut [Job<'_>]) -> Result<Vec<RgbImage>, InpaintError> {
-        let painted = self.model.paint(jobs, &self.options, &mut |_| true);
-        let painted = painted.map_err(|error| InpaintError::StableDiffusion(error.to_string()))?;
-        Ok(painted.into_iter().map(|one| one.picture).collect())
+    fn at_once(&self) -> usize {
+        if self.options.memory.is_some() { TOGETHER } else { 1 }
     }
-}
 
-fn job<'a>(request: &Request<'a>, rng: &'a mut ChaCha8Rng) -> Result<Job<'a>, InpaintError> {
-    request.check()?;
-    let Request { picture, mask, prompt, .. } = *request;
-    Ok(Job { picture, mask, prompt, latents: None, noise: rng })
+    fn provenance(&self, prompt: &str, mask: &GrayImage, rng: &ChaCha8Rng) -> Vec<(String, String)> {
+        let seed = u64::from(rng.clone().next_u32());
+        // The hash is known and the options are checked since `new`.
+        self.model.provenance(&self.options, prompt, seed, &mask_sha256(mask)).unwrap_or_default()
+    }
 }

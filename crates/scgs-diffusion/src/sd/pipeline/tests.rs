@@ -1,4 +1,4 @@
-//! Whole pipelines against diffusers, and what they refuse.
+//! Whole pipelines against diffusers.
 
 use std::{
     collections::{BTreeMap, VecDeque},
