@@ -20,7 +20,7 @@
 //!
 //! [`BackgroundCrop`] is the classical fill: it needs no model and stays as the control that every generator has to
 //! beat. [`TeleaFill`] continues what is around the mask. [`CopyPaste`] puts an object of another picture in the place of the
-//! old one. [`small`] is a diffusion model that is trained in an hour on two CPU cores. [`quality`] measures what they
+//! old one. [`sd`] is Stable Diffusion, for models in diffusers' layout. [`small`] is a diffusion model that is trained in an hour on two CPU cores. [`quality`] measures what they
 //! all paint.
 
 mod background_crop;
