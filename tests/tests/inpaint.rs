@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use scgs_tests::{Said, finish, root, scgs};
+use scgs_tests::{Said, finish, hashes, root, scgs, tiny_run};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -374,4 +374,76 @@ fn a_full_disk_leaves_nothing_behind() {
     said.expect(2, &["out.png", "File too large"]);
     let names: Vec<_> = fs_err::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names.len(), 2, "{names:?}");
+}
+
+/// The rows of a table without commas in its fields, by column.
+fn rows(path: &Path) -> Vec<std::collections::BTreeMap<String, String>> {
+    let text = fs_err::read_to_string(path).unwrap();
+    let mut lines = text.lines().map(|line| line.split(',').map(str::to_owned).collect::<Vec<_>>());
+    let header = lines.next().unwrap();
+    lines.map(|line| header.iter().cloned().zip(line).collect()).collect()
+}
+
+#[test]
+fn a_run_paints_with_stable_diffusion_and_every_picture_can_be_painted_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let set = |model: &Path| format!("synthesis.diffusion.model={}", model.display());
+    let words = |model: &str| -> Vec<String> {
+        let sets = [
+            "synthesis.inpainter=stable-diffusion",
+            model,
+            "synthesis.diffusion.steps=2",
+            "synthesis.diffusion.guidance=1.5",
+            "synthesis.diffusion.scheduler=euler",
+            "synthesis.diffusion.prompts=[\"a photo of a {class}\", \"{class} on snow\"]",
+        ];
+        let sets = sets.iter().flat_map(|set| ["--set", set]);
+        tiny_run(&["--methods", "scgs", "--quiet"]).into_iter().chain(sets).map(str::to_owned).collect()
+    };
+    let run = |model: &str| {
+        let words = words(model);
+        finish(&mut scgs(dir.path(), &words.iter().map(String::as_str).collect::<Vec<_>>()))
+    };
+    let nothing = dir.path().join("nothing");
+    run(&set(&nothing)).expect(2, &["synthesis.diffusion.model", "no model", "nothing"]);
+    assert!(!dir.path().join("runs").exists(), "the model is looked for before anything is computed");
+    run("synthesis.diffusion.model=").expect(2, &["synthesis.diffusion.model is empty, expected a model folder"]);
+
+    run(&set(&model("sd15"))).expect(0, &[]);
+    let files = hashes(&dir.path().join("runs")).unwrap();
+    let find = |part: &str| {
+        let found = files.keys().find(|path| path.to_string_lossy().contains(part));
+        dir.path().join("runs").join(found.unwrap_or_else(|| panic!("no {part}")))
+    };
+    let painted = rows(&find("5-synthesis/metadata.csv"));
+    assert!(painted.len() >= 20);
+    let prompts: std::collections::BTreeSet<&str> = painted.iter().map(|row| row["prompt"].as_str()).collect();
+    assert!(prompts.contains("a photo of a bird") && prompts.contains("a photo of a mammal"), "{prompts:?}");
+    let seeds: std::collections::BTreeSet<&str> = painted.iter().map(|row| row["seed"].as_str()).collect();
+    assert_eq!(seeds.len(), painted.len(), "every picture has its own seed");
+    let row = &painted[0];
+    assert_eq!((row["inpainter"].as_str(), row["scheduler"].as_str()), ("stable-diffusion", "euler"));
+    let source = rows(
+        &find("data/")
+            .ancestors()
+            .map(|folder| folder.join("metadata.csv"))
+            .find(|path| path.is_file())
+            .unwrap_or_else(|| find("metadata.csv")),
+    );
+    let source = source.iter().find(|other| other["img_id"] == row["source_id"]).unwrap();
+    let out = find("5-synthesis/metadata.csv").with_file_name(&row["img_filename"]);
+    for (path, name) in [
+        (find(&source["img_filename"]), "picture.png"),
+        (find(&format!("4-masks/{}.png", row["source_id"])), "mask.png"),
+    ] {
+        image::open(path).unwrap().save(dir.path().join(name)).unwrap();
+    }
+    let words =
+        ["--prompt", &row["prompt"], "--seed", &row["seed"], "--guidance", "1.5", "--scheduler", "euler", "--quiet"];
+    inpaint(dir.path(), &model("sd15"), &words).expect(0, &[]);
+    assert_eq!(picture(dir.path(), "out.png"), image::open(&out).unwrap().into_rgb8());
+    let (ours, again) = (texts(&out), texts(&dir.path().join("out.png")));
+    assert!(ours.iter().all(|fact| again.contains(fact)), "{ours:?} {again:?}");
+    assert!(ours.iter().any(|(key, text)| key == "mask_sha256" && *text == row["mask_sha256"]));
+    assert!(ours.iter().any(|(key, text)| key == "model_sha256" && *text == row["model_sha256"]));
 }
