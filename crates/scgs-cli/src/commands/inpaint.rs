@@ -176,7 +176,12 @@ fn finished(
             "schema": 1, "out": args.out, "size": picture.dimensions(), "seconds": clock.elapsed().as_secs_f64(),
         });
         if let Some(all) = all.as_object_mut() {
-            all.extend(texts.iter().map(|(key, text)| (key.clone(), text.clone().into())));
+            // Numbers as text are for PNG only.
+            let typed = |text: &String| match serde_json::from_str::<Value>(text) {
+                Ok(number @ Value::Number(_)) => number,
+                _ => text.clone().into(),
+            };
+            all.extend(texts.iter().map(|(key, text)| (key.clone(), typed(text))));
             all.extend(more.as_object().into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())));
         }
         print_json(&all)?;
