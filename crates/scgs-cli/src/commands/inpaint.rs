@@ -176,12 +176,14 @@ fn finished(
             "schema": 1, "out": args.out, "size": picture.dimensions(), "seconds": clock.elapsed().as_secs_f64(),
         });
         if let Some(all) = all.as_object_mut() {
-            // Numbers as text are for PNG only.
-            let typed = |text: &String| match serde_json::from_str::<Value>(text) {
-                Ok(number @ Value::Number(_)) => number,
-                _ => text.clone().into(),
+            // Numbers are text in PNG only.
+            let typed = |key: &str, text: &str| match key {
+                "seed" | "steps" | "guidance" | "strength" => {
+                    serde_json::from_str(text).unwrap_or_else(|_| text.into())
+                }
+                _ => Value::from(text),
             };
-            all.extend(texts.iter().map(|(key, text)| (key.clone(), typed(text))));
+            all.extend(texts.iter().map(|(key, text)| (key.clone(), typed(key, text))));
             all.extend(more.as_object().into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())));
         }
         print_json(&all)?;
