@@ -29,7 +29,7 @@ fn main() {
     };
     let device = Device::flex();
     let weights = Weights::random(1).kept_as(kept);
-    let seconds: Vec<(&str, f64)> = match part {
+    let seconds: Vec<(&str, f64, f64)> = match part {
         "unet" => {
             let net = UNetConfig::stable_diffusion_1_5_inpainting().init(weights, &device).unwrap();
             let (latents, text) = (wave([1, 9, 64, 64], &device), wave([1, 77, 768], &device));
@@ -50,8 +50,8 @@ fn main() {
         }
         other => panic!("unknown part `{other}`: unet or vae"),
     };
-    for (what, seconds) in seconds {
-        println!("{what} {seconds:.2} s");
+    for (what, seconds, processor) in seconds {
+        println!("{what} {seconds:.2} s, {processor:.2} s of all processors");
     }
     println!("peak {:.2} GiB", peak() / f64::from(1 << 30));
 }
@@ -62,11 +62,19 @@ fn wave<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
-fn timed(what: &'static str, call: impl FnOnce() -> TensorData) -> (&'static str, f64) {
-    let clock = Instant::now();
+/// Seconds on the clock and of all processors together; on a busy machine the latter can be compared.
+fn timed(what: &'static str, call: impl FnOnce() -> TensorData) -> (&'static str, f64, f64) {
+    let (clock, before) = (Instant::now(), processor());
     let finite = call().try_into_vec::<f32>().unwrap().iter().all(|value| value.is_finite());
     assert!(finite, "{what}: NaN or infinity");
-    (what, clock.elapsed().as_secs_f64())
+    (what, clock.elapsed().as_secs_f64(), processor() - before)
+}
+
+/// Seconds that this process has had of all processors, as Linux counts them: in hundredths.
+fn processor() -> f64 {
+    let stat = fs_err::read_to_string("/proc/self/stat").unwrap();
+    let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
+    fields.skip(11).take(2).map(|ticks| ticks.parse::<f64>().unwrap() / 100.0).sum()
 }
 
 /// The most bytes of memory that this process has had, as Linux counts them.

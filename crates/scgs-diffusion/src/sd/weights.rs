@@ -9,7 +9,7 @@ use burn::{
     module::Param,
     tensor::{DType, Device, Tensor, TensorData},
 };
-use rand::{RngExt as _, SeedableRng as _};
+use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use scgs_models::{LazyTensor, Mismatch, WeightsError, open_tensors};
 use sha2::{Digest as _, Sha256};
@@ -326,7 +326,11 @@ fn random(seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {
     key.update(name.as_bytes());
     let mut rng = ChaCha8Rng::from_seed(key.finalize().into());
     let bound = 1.0 / (inputs.iter().product::<usize>() as f32).sqrt();
-    (0..count).map(|_| bound * (2.0 * rng.random::<f32>() - 1.0)).collect()
+    // In one go: a full-size UNet has 860 million of them.
+    let mut bits = vec![0; 4 * count];
+    rng.fill_bytes(&mut bits);
+    let uniform = |bits: &[u8; 4]| (u32::from_le_bytes(*bits) >> 8) as f32 / (1 << 24) as f32;
+    bits.as_chunks::<4>().0.iter().map(|bits| bound * (2.0 * uniform(bits) - 1.0)).collect()
 }
 
 #[cfg(test)]
