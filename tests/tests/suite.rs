@@ -61,7 +61,10 @@ fn cells_share_stages_and_their_page_says_what_was_found() {
         words.extend(["--set", set]);
     }
     let said = finish(&mut scgs(dir.path(), &words));
-    said.expect(1, &["cell 1 of 4: default (the recipe), seed 0", "cell 2 of 4: hard-seam", "cell nothing-left cannot be run"]);
+    said.expect(
+        1,
+        &["cell 1 of 4: default (the recipe), seed 0", "cell 2 of 4: hard-seam", "cell nothing-left cannot be run"],
+    );
     assert!(said.stdout.contains("SCGS raises worst-group accuracy"), "{}", said.stdout);
     let second = said.stderr.split("cell 2 of 4").nth(1).unwrap();
     let line = |stage: &str| second.lines().find(|l| l.trim_start().starts_with(stage)).unwrap_or_default();
@@ -71,9 +74,15 @@ fn cells_share_stages_and_their_page_says_what_was_found() {
     assert!(!line("5-synthesis").contains("kept"), "the seam changes the pictures");
 
     let page = fs_err::read_to_string(dir.path().join("page/tiny.md")).unwrap();
-    for part in
-        ["# A tiny suite", "| claim | found |", "against `duplicate`", "hard-seam", "| **default** |", "tiny.svg", "could not be run: none of"]
-    {
+    for part in [
+        "# A tiny suite",
+        "| claim | found |",
+        "against `duplicate`",
+        "hard-seam",
+        "| **default** |",
+        "tiny.svg",
+        "could not be run: none of",
+    ] {
         assert!(page.contains(part), "{part} is missing in\n{page}");
     }
     let record: Value = serde_json::from_slice(&fs_err::read(dir.path().join("page/tiny.json")).unwrap()).unwrap();

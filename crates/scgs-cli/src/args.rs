@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Compose(ComposeArgs),
     /// Measure how well attention masks find the object, against true object masks (evaluation only)
     MaskQuality(crate::args_masks::MaskQualityArgs),
+    /// Repaint the masked part of a picture with Stable Diffusion
+    Inpaint(Box<crate::args_inpaint::InpaintArgs>),
     /// Measure what inpainters paint against real pictures (evaluation only)
     InpaintQuality(crate::args_inpainter::InpaintQualityArgs),
     /// Train the small diffusion model that repaints pictures
@@ -247,6 +249,7 @@ impl Cli {
             Command::Report(a) => a.common.quiet,
             Command::Compose(a) => a.common.quiet,
             Command::MaskQuality(a) => a.common.quiet,
+            Command::Inpaint(a) => a.common.quiet,
             Command::InpaintQuality(a) => a.common.quiet,
             Command::TrainInpainter(a) => a.common.quiet,
             Command::Predict(a) => a.common.quiet,

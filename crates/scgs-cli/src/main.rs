@@ -1,6 +1,7 @@
 //! `scgs`: Spurious Correlations Guided Synthesis on the command line.
 
 mod args;
+mod args_inpaint;
 mod args_inpainter;
 mod args_masks;
 mod args_tools;
@@ -55,6 +56,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Report(args) => commands::report::run(&args),
         Command::Compose(args) => commands::compose::run(&args),
         Command::MaskQuality(args) => commands::mask_quality::run(&args),
+        Command::Inpaint(args) => commands::inpaint::run(&args),
         Command::InpaintQuality(args) => commands::inpaint_quality::run(&args),
         Command::TrainInpainter(args) => commands::train_inpainter::run(&args),
         Command::Predict(args) => commands::predict::run(&args),

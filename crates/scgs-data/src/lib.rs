@@ -46,6 +46,7 @@ pub use index::{GroupCount, GroupCounts, Grouped, Index, Sample, Split};
 pub use pixels::{
     MAX_PIXELS, Normalisation, PictureError, PictureProblem, load_batch, read_rgb, resize_bilinear, to_chw,
 };
+pub use random_state::RandomState;
 pub use read::read;
 pub use stream::stream;
 pub use transform::{Step, Transform, TransformError};

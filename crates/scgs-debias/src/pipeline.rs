@@ -148,7 +148,7 @@ pub struct Opened {
     weights: Option<PathBuf>,
     small_model: Option<PathBuf>,
     backgrounds: Option<PathBuf>,
-    prompts: Vec<String>,
+    prompts: Vec<Vec<String>>,
 }
 
 impl Opened {
@@ -172,6 +172,7 @@ impl Opened {
 /// # Errors
 /// Those of the data set, the weights file and the run folder.
 pub fn open(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Opened, Error> {
+    crate::stages::diffusion::check(&plan.settings)?;
     let weights = plan.weights()?;
     let weights_sha256 = weights.as_deref().map(sha256_of).transpose()?;
     let small_model = plan.small_model()?;
@@ -208,9 +209,7 @@ pub fn open(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Opened, Err
         let shipped = grouped.index().root.join("backgrounds").join("train");
         shipped.is_dir().then_some(shipped)
     });
-    let prompts: Vec<String> = (0..grouped.index().classes.len())
-        .map(|label| plan.definition.prompts_of(label).into_iter().next().unwrap_or_default())
-        .collect();
+    let prompts = (0..grouped.index().classes.len()).map(|label| plan.definition.prompts_of(label)).collect();
     Ok(Opened { grouped, balanced, parent, folder, weights, small_model, backgrounds, prompts })
 }
 

@@ -49,7 +49,8 @@ pub(crate) fn render(record: &Record, stem: &str, legend: &str) -> String {
         let _ = writeln!(page, "| {} | {} | `{}` |", cell.name, settings(cell), run.display());
     }
     for Failed { cell, error } in &record.failed {
-        let _ = writeln!(page, "| {} | {} | could not be run: {} |", cell.name, settings(cell), error.replace('\n', " "));
+        let _ =
+            writeln!(page, "| {} | {} | could not be run: {} |", cell.name, settings(cell), error.replace('\n', " "));
     }
     page
 }

@@ -123,7 +123,9 @@ mod tests {
         assert!(differs(&changed, "6-test"));
         let mut changed = base.clone();
         changed.synthesis.share = 1.0;
-        assert!(differs(&changed, "3-clusters") && differs(&changed, "6-duplicate") && differs(&changed, "5-synthesis"));
+        assert!(
+            differs(&changed, "3-clusters") && differs(&changed, "6-duplicate") && differs(&changed, "5-synthesis")
+        );
         assert!(!differs(&changed, "3-sources") && !differs(&changed, "4-masks"));
         let mut changed = base.clone();
         changed.jtt.upweight = 7;

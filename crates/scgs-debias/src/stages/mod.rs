@@ -1,6 +1,7 @@
 //! The stages of a run, in order. Each reads what earlier ones wrote, writes one folder, and can be called alone.
 
 pub mod clusters;
+pub mod diffusion;
 pub mod erm;
 pub mod errors;
 pub mod evaluate;
@@ -37,8 +38,8 @@ pub struct Inputs<'a> {
     pub backgrounds: Option<&'a Path>,
     /// The weights of the small diffusion model, where the settings ask for it.
     pub small_model: Option<&'a Path>,
-    /// What to paint, per class.
-    pub prompts: &'a [String],
+    /// What to paint, per class: one prompt or several, which are used in turn.
+    pub prompts: &'a [Vec<String>],
 }
 
 impl<'a> Inputs<'a> {
