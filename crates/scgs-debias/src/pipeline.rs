@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Raised when the same settings give other results than before, so that old runs are not mixed with new ones.
-const FORMAT: &str = "scgs-run-2";
+const FORMAT: &str = "scgs-run-3";
 /// The weights that ship with the project.
 const LITE0_WEIGHTS: &str = "weights/efficientnet_lite0.safetensors";
 
