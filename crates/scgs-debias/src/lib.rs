@@ -28,6 +28,7 @@ mod error;
 pub mod features;
 mod groups;
 pub mod logistic;
+pub mod logs;
 pub mod look;
 pub mod mask_quality;
 pub mod measures;

@@ -60,6 +60,23 @@ fn every_problem_is_listed_with_its_range() {
 }
 
 #[test]
+fn a_method_may_have_training_settings_of_its_own() {
+    let d = definition("[profiles.paper.methods.jtt]\nlearning_rate = 1e-5\nweight_decay = 1.0\n");
+    let s = Settings::resolve(&d, Some("paper"), None, &["methods.jtt.epochs=3".to_owned()]).unwrap();
+    let jtt = s.train_for(Method::Jtt);
+    assert_eq!((jtt.learning_rate, jtt.weight_decay, jtt.epochs), (1e-5, 1.0, 3));
+    assert_eq!(TrainSettings { learning_rate: 1e-3, weight_decay: 1e-4, epochs: 10, ..jtt }, s.train);
+    assert_eq!(s.train_for(Method::Erm), s.train);
+    let base = Settings::default();
+    assert_ne!(s.hash(&["d"]), base.hash(&["d"]));
+    let sets = ["methods.erm.epochs=0", "methods.jtt.learning_rate=-1", "methods.jt.momentum=1"].map(str::to_owned);
+    let message = Settings::resolve(&d, None, None, &sets).unwrap_err().to_string();
+    for part in ["5 setting(s)", "methods is erm", "methods is jt,", "epochs is 0", "rate is -1", "momentum is 1"] {
+        assert!(message.contains(part), "{part} in {message}");
+    }
+}
+
+#[test]
 fn the_message_names_the_layer_that_is_wrong() {
     let wrong = |profile, file: Option<(String, toml::Table)>, sets: &[String]| {
         let d = definition("[profiles.broken]\ntrain.cc = 1\n");

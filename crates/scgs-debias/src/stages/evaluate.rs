@@ -20,6 +20,7 @@ use crate::{
     arms::{Arm, Pictures},
     features::{Features, Input},
     logistic::{most_probable, softmax},
+    logs,
     measures::Measures,
     methods::Method,
     run_folder,
@@ -60,7 +61,7 @@ struct Answer {
 }
 
 /// Trains an arm and reports its accuracy per group of the test split: `model.safetensors`, `predictions.csv`,
-/// `groups.json`, `validation.json`, `selection.json`, `measures.json` and `metrics.jsonl`.
+/// `groups.json`, `validation.json`, `selection.json`, `measures.json` and the files of [`logs`].
 ///
 /// # Errors
 /// [`Error::EmptyGroup`], [`Error::ImpossibleArm`], and those of training.
@@ -77,7 +78,7 @@ pub fn run(
     }
     let head = inputs.settings.train.mode == TrainMode::Head;
     let set = training_set::of(inputs, context, arm, grouped, balanced)?;
-    let total = if head { 0 } else { retrain::steps(inputs, inputs.usable(Split::Train)?.len()) };
+    let total = if head { 0 } else { retrain::steps(inputs, arm.method, inputs.usable(Split::Train)?.len()) };
     inputs.folder.stage(context, &stage, total, |folder| {
         let (val, test) = (inputs.usable(Split::Val)?, inputs.usable(Split::Test)?);
         let groups = group_numbers(grouped, &val);
@@ -87,7 +88,11 @@ pub fn run(
         } else {
             retrain::train(inputs, context, &stage, arm.method, &set, groups)?
         };
-        retrain::write_log(folder, &chosen.log)?;
+        if stage_one {
+            logs::copy(&inputs.folder.path(erm::STAGE, ""), folder)?;
+        } else {
+            logs::write(folder, &chosen.log)?;
+        }
         let mut selected = Vec::new();
         let mut reported = None;
         let wanted = inputs.settings.train.selection;
