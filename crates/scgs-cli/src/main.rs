@@ -4,6 +4,7 @@ mod args;
 mod args_inpainter;
 mod args_masks;
 mod args_tools;
+mod args_train;
 mod commands;
 mod device;
 mod files;
@@ -48,6 +49,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     ctrlc::set_handler(on_ctrl_c).context("cannot install the Ctrl-C handler")?;
     match cli.command {
         Command::Run(args) => commands::run::run(&args),
+        Command::Train(args) => commands::train::run(&args),
+        Command::Sweep(args) => commands::sweep::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
         Command::Report(args) => commands::report::run(&args),
         Command::Compose(args) => commands::compose::run(&args),

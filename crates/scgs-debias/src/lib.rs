@@ -36,12 +36,15 @@ pub mod methods;
 pub mod minibatch;
 mod object_masks;
 pub mod pipeline;
+pub mod preflight;
 pub mod region;
 pub mod results;
+mod reuse;
 mod run_folder;
 pub mod selection;
 pub mod settings;
 pub mod stages;
+pub mod sweep;
 pub mod trainers;
 pub mod training;
 

@@ -1,5 +1,7 @@
 //! The whole loop for one seed: data, stages, arms, results.
 
+mod single;
+
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -9,10 +11,12 @@ use scgs_data::{Definition, Grouped, ReadOptions, Split, habitat};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+pub use single::{Identity, Single, refusals, train_one};
+
 use crate::{
     Context, Error, Event, Results, RunFolder, Settings,
     arms::{Arm, Pictures},
-    diagnostics, results, run_folder,
+    diagnostics, results, reuse, run_folder,
     selection::Criterion,
     settings::InpainterKind,
     stages::{
@@ -100,7 +104,7 @@ impl Plan {
         }
     }
 
-    fn composed(&self) -> bool {
+    pub(crate) fn composed(&self) -> bool {
         self.definition.name == "habitat" && self.data_dir.is_none()
     }
 }
@@ -145,6 +149,8 @@ pub fn open(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Opened, Err
     let identity = [FORMAT, &plan.definition.name, &plan.device, weights_sha256.as_deref().unwrap_or("none"), &content];
     let parent = plan.runs.join(&plan.definition.name).join(plan.settings.hash(&identity));
     let folder = RunFolder::open(&parent, seed)?;
+    let backgrounds = plan.backgrounds.as_deref().map(|b| b.display().to_string()).unwrap_or_default();
+    reuse::adopt(&folder, &parent, &plan.settings, &[identity.as_slice(), &[backgrounds.as_str()]].concat())?;
     let config = toml::to_string(&plan.settings).expect("settings are plain TOML values");
     scgs_data::atomic::write(folder.root().join("config.toml"), config.as_bytes())?;
     run_folder::write_json(

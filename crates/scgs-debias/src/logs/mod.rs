@@ -81,11 +81,7 @@ fn scalars(log: &[LogLine]) -> Vec<Scalar> {
             let validation = line.validation.map(|value| ("validation_accuracy".to_owned(), value));
             let state = m.state.iter().enumerate().map(|(i, &value)| (format!("state/{i}"), value));
             let all: Vec<(String, f64)> = named.chain(validation).chain(state).collect();
-            all.into_iter().map(|(name, value)| Scalar {
-                tag: format!("{}/{name}", line.phase),
-                step: m.step,
-                value,
-            })
+            all.into_iter().map(|(name, value)| Scalar { tag: format!("{}/{name}", line.phase), step: m.step, value })
         })
         .collect()
 }

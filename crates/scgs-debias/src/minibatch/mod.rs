@@ -106,7 +106,10 @@ pub fn train<M: Module>(
     forward: &Forward<'_, M>,
     on_epoch: &mut OnEpoch<'_, M>,
 ) -> Result<(M, Vec<Metrics>), Error> {
-    assert!(update::ids_are_distinct(&model), "{stage}: two parameters share an id; make a second model instead of a clone");
+    assert!(
+        update::ids_are_distinct(&model),
+        "{stage}: two parameters share an id; make a second model instead of a clone"
+    );
     let mut optimiser = schedule.optimiser();
     let start = update::values(&model);
     let mut average = schedule.average.map(|decay| update::Average::new(&model, decay));

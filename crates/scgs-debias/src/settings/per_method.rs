@@ -11,7 +11,8 @@ use crate::{
     minibatch::{Decay, OptimiserKind},
 };
 
-/// `[methods.<name>]`; what is left out is that of `[train]`. In mode `head` only what `[train.head]` does not say counts.
+/// `[methods.<name>]`; what is left out is that of `[train]`. In mode `head` epochs, batch and rate are those of
+/// `[train.head]` for every method.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MethodTraining {

@@ -77,6 +77,39 @@ fn a_method_may_have_training_settings_of_its_own() {
 }
 
 #[test]
+fn every_shipped_profile_can_be_used_and_has_the_published_numbers() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets");
+    let mut profiles = 0;
+    for entry in fs_err::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "toml") {
+            let definition = Definition::read(&path).unwrap();
+            for profile in definition.profiles.keys() {
+                Settings::resolve(&definition, Some(profile), None, &[]).unwrap();
+                profiles += 1;
+            }
+        }
+    }
+    assert!(profiles >= 10, "{profiles}");
+    let paper = |name: &str| {
+        let definition = Definition::read(folder.join(name)).unwrap();
+        Settings::resolve(&definition, Some("paper"), None, &[]).unwrap()
+    };
+    let (waterbirds, celeba) = (paper("waterbirds.toml"), paper("celeba.toml"));
+    let of = |s: &Settings, method| {
+        let t = s.train_for(method);
+        (t.epochs, t.batch, t.learning_rate, t.weight_decay)
+    };
+    assert_eq!(of(&waterbirds, Method::Erm), (300, 64, 1e-3, 1e-4));
+    assert_eq!(of(&waterbirds, Method::Jtt), (300, 64, 1e-5, 1.0));
+    assert_eq!(of(&waterbirds, Method::Dfr), (100, 32, 1e-3, 1e-3));
+    assert_eq!((waterbirds.jtt.upweight, waterbirds.identify.epoch, waterbirds.cnc.samples), (100, 60, 17));
+    assert_eq!(of(&celeba, Method::Jtt), (50, 128, 1e-5, 0.1));
+    assert_eq!(of(&celeba, Method::Afr), (20, 100, 3e-3, 1e-4));
+    assert_eq!((celeba.jtt.upweight, celeba.identify.epoch, celeba.afr.gamma), (50, 1, 1.44));
+}
+
+#[test]
 fn the_message_names_the_layer_that_is_wrong() {
     let wrong = |profile, file: Option<(String, toml::Table)>, sets: &[String]| {
         let d = definition("[profiles.broken]\ntrain.cc = 1\n");

@@ -1,6 +1,6 @@
 //! What an arm learns from. Group numbers are put into it for the methods that may see them, and for no others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use scgs_data::{Grouped, Sample, Split};
 
@@ -142,21 +142,32 @@ fn balanced_set(
 /// What is wrong with the groups of the splits a run needs, for all at once, before anything is trained.
 ///
 /// # Errors
-/// [`Error::EmptyGroup`] with every group that has no picture in a split that an arm needs it in.
+/// [`Error::ImpossibleArm`] for arms that need groups on data without any; [`Error::EmptyGroups`] with every group that
+/// has no picture in a split that an arm, the selection or the evaluation needs it in.
 pub fn check_groups(arms: &[Arm], worst_group_selection: bool, grouped: &Grouped) -> Result<(), Error> {
-    let mut splits = BTreeSet::from([Split::Test]);
-    if worst_group_selection || arms.iter().any(|a| a.method.sees_groups().training) {
-        splits.insert(Split::Val);
+    let told: Vec<String> = arms.iter().filter(|a| a.method.sees_groups().training).map(|a| a.name()).collect();
+    if grouped.attribute_names().len() < 2 && !told.is_empty() {
+        return Err(Error::ImpossibleArm {
+            arm: told.join(", "),
+            why: "it needs group labels, and this data set has no spurious attribute: leave it out of --methods, or give \
+                  the definition `attributes` and a table of groups"
+                .into(),
+        });
     }
-    if arms.iter().any(|a| a.method.sees_groups().training) {
-        splits.insert(Split::Train);
+    let mut splits = BTreeMap::from([(Split::Test, "the evaluation".to_owned())]);
+    if worst_group_selection {
+        splits.insert(Split::Val, "train.selection = worst-group".to_owned());
     }
-    for split in splits {
+    if !told.is_empty() {
+        splits.extend([Split::Train, Split::Val].map(|split| (split, told.join(", "))));
+    }
+    let mut empty = Vec::new();
+    for (split, needed) in splits {
         let counts = grouped.counts(split);
-        let empty: Vec<String> = counts.groups.iter().filter(|g| g.n == 0).map(|g| counts.name(g)).collect();
-        if !empty.is_empty() {
-            return Err(Error::EmptyGroup { group: empty.join(" and "), split: split.to_string() });
+        let names: Vec<String> = counts.groups.iter().filter(|g| g.n == 0).map(|g| counts.name(g)).collect();
+        if !names.is_empty() {
+            empty.push(format!("{} in {split} (needed by {needed})", names.join(" and ")));
         }
     }
-    Ok(())
+    if empty.is_empty() { Ok(()) } else { Err(Error::EmptyGroups(empty)) }
 }

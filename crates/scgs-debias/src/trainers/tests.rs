@@ -60,8 +60,16 @@ impl Problem {
 
 /// Accuracy per group of the model that a criterion chose.
 fn accuracies(method: Method, settings: &Settings, by: Criterion) -> Vec<f64> {
+    let test = Problem::new(8000, 4000, "test");
+    let chosen = chosen(method, settings, by);
+    let Trained::Head(head) = &chosen.models[&by].1 else { panic!("a head trainer leaves a head") };
+    per_group(head, &test)
+}
+
+/// What training leaves; `by` decides when it stops early.
+fn chosen(method: Method, settings: &Settings, by: Criterion) -> Chosen {
     let train = Problem::new(4000, 200, "train");
-    let (val, test) = (Problem::new(1600, 400, "val"), Problem::new(8000, 4000, "test"));
+    let val = Problem::new(1600, 400, "val");
     let cancelled = AtomicBool::new(false);
     let context = Context { device: Device::flex(), cancelled: &cancelled, report: &|_| {} };
     let n = train.labels.len();
@@ -94,9 +102,7 @@ fn accuracies(method: Method, settings: &Settings, by: Criterion) -> Vec<f64> {
         head: None,
     };
     method.with(settings).train(&data, &mut trainer).unwrap();
-    let chosen = watch.finish();
-    let Trained::Head(head) = &chosen.models[&by].1 else { panic!("a head trainer leaves a head") };
-    per_group(head, &test)
+    watch.finish()
 }
 
 fn per_group(head: &LinearHead, test: &Problem) -> Vec<f64> {
@@ -242,6 +248,23 @@ fn mini_batches_and_the_solver_minimise_the_same_thing() {
     for (a, b) in solved.iter().zip(&learned) {
         assert!((a - b).abs() < 0.02, "{solved:?} {learned:?}");
     }
+}
+
+#[test]
+fn training_stops_early_when_nothing_gets_better() {
+    let mut settings = settings();
+    settings.cvar_dro.alpha = 1.0;
+    let whole = chosen(Method::CvarDro, &settings, Criterion::Average);
+    assert_eq!(whole.log.len(), 20, "without patience every epoch is run");
+    settings.train.patience = 3;
+    let early = chosen(Method::CvarDro, &settings, Criterion::Average);
+    let (best, last) = (early.models[&Criterion::Average].0, early.models[&Criterion::Last].0);
+    assert_eq!((last, early.log.len()), (best + 3, best + 3), "three epochs after the best one");
+    assert!(last < 20, "{last}");
+    let score = |epoch: usize| early.log[epoch - 1].validation.unwrap();
+    assert!((1..=last).all(|epoch| score(epoch) <= score(best)));
+    // Up to there both are one run.
+    assert_eq!(early.log[..], whole.log[..last]);
 }
 
 #[test]
