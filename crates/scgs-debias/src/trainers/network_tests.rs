@@ -85,7 +85,9 @@ fn parameters(method: Method, settings: &Settings) -> Result<Vec<f64>, Error> {
     let path = dir.path().join("model.safetensors");
     scgs_models::save(&network, &path).unwrap();
     let tensors = scgs_models::open_tensors(&path).unwrap();
-    Ok(tensors.values().flat_map(|t| t.read().unwrap()).map(f64::from).collect())
+    // PyTorch's counters are whole numbers.
+    let floats = tensors.values().filter(|t| !t.name().ends_with("num_batches_tracked"));
+    Ok(floats.flat_map(|t| t.read().unwrap()).map(f64::from).collect())
 }
 
 fn largest_difference(a: &[f64], b: &[f64]) -> f64 {
