@@ -23,7 +23,7 @@ pub use input::{BackboneSettings, DataSettings};
 pub use mask::{ControlShape, MaskSettings};
 pub use methods::{
     AfrSettings, CncSettings, CvarDroSettings, DfrSettings, DfrSplit, GroupDroSettings, JttSettings, LffSettings,
-    LisaSettings, MasktuneSettings, MixSettings, Penalty, PretrainSettings,
+    LisaMix, LisaSettings, MasktuneSettings, MixSettings, Penalty, PretrainSettings,
 };
 pub use per_method::MethodTraining;
 pub use synthesis::{InpainterKind, SynthesisSettings};

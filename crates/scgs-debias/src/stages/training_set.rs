@@ -171,3 +171,63 @@ pub fn check_groups(arms: &[Arm], worst_group_selection: bool, grouped: &Grouped
     }
     if empty.is_empty() { Ok(()) } else { Err(Error::EmptyGroups(empty)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use scgs_data::Index;
+
+    use super::*;
+
+    /// Pictures given as (split, label, attribute).
+    fn grouped(rows: &[(Split, usize, usize)], attributes: &[&str]) -> Grouped {
+        let sample = |(i, &(split, label, _)): (usize, &(Split, usize, usize))| Sample {
+            id: i as u64,
+            path: format!("{i}.png").into(),
+            label,
+            split,
+        };
+        let samples = rows.iter().enumerate().map(sample).collect();
+        let index = Index { root: "r".into(), classes: vec!["mammal".into(), "bird".into()], samples };
+        let names = attributes.iter().map(|a| (*a).to_owned()).collect();
+        Grouped::new(index, names, rows.iter().map(|r| r.2).collect()).unwrap()
+    }
+
+    fn every_group(but: &[(Split, usize, usize)]) -> Grouped {
+        let mut rows = Vec::new();
+        for split in Split::ALL {
+            rows.extend([(0, 0), (0, 1), (1, 0), (1, 1)].map(|(label, attribute)| (split, label, attribute)));
+        }
+        rows.retain(|row| !but.contains(row));
+        grouped(&rows, &["land", "water"])
+    }
+
+    fn arms(names: &[&str]) -> Vec<Arm> {
+        names.iter().map(|name| name.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn groups_without_a_picture_are_all_named_with_what_needs_them() {
+        assert!(check_groups(&arms(&["groupdro"]), true, &every_group(&[])).is_ok());
+        let gaps = [(Split::Train, 1, 0), (Split::Val, 0, 1), (Split::Val, 1, 0)];
+        let data = every_group(&gaps);
+        assert!(check_groups(&arms(&["erm", "jtt"]), false, &data).is_ok(), "nobody needs them");
+        let message = check_groups(&arms(&["erm", "groupdro", "scgs+dfr"]), false, &data).unwrap_err().to_string();
+        for part in ["bird x land in train (needed by groupdro, scgs+dfr)", "mammal x water and bird x land in val"] {
+            assert!(message.contains(part), "{part} in {message}");
+        }
+        let message = check_groups(&arms(&["erm"]), true, &data).unwrap_err().to_string();
+        assert!(message.contains("in val (needed by train.selection = worst-group)"), "{message}");
+        let message =
+            check_groups(&arms(&["erm"]), false, &every_group(&[(Split::Test, 0, 0)])).unwrap_err().to_string();
+        assert!(message.contains("mammal x land in test (needed by the evaluation)"), "{message}");
+    }
+
+    #[test]
+    fn methods_that_are_told_groups_refuse_data_that_has_none() {
+        let rows: Vec<_> = Split::ALL.into_iter().flat_map(|split| [(split, 0, 0), (split, 1, 0)]).collect();
+        let data = grouped(&rows, &["any"]);
+        assert!(check_groups(&arms(&["erm", "jtt"]), false, &data).is_ok());
+        let message = check_groups(&arms(&["erm", "subg", "lisa"]), false, &data).unwrap_err().to_string();
+        assert!(message.contains("`subg, lisa`") && message.contains("no spurious attribute"), "{message}");
+    }
+}
