@@ -153,7 +153,7 @@ pub enum MaskError {
     )]
     NeedsPicture,
     /// Occurs when a name is no way to repaint.
-    #[error("`{0}` is no way to repaint; use attended, complement, all-but-object or swap")]
+    #[error("`{0}` is no way to repaint; use attended, complement, all-but-object, replace, every-class or swap")]
     UnknownRepaint(String),
     /// Occurs when a deletion or insertion curve gets another number of scores than pictures.
     #[error(

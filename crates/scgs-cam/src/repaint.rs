@@ -7,8 +7,8 @@ use crate::{Mask, MaskError};
 /// What of a picture is repainted, given a region found by attention.
 ///
 /// `Attended` and `Complement` speak of the region that misled the classifier (the attention of the wrong, predicted
-/// class); `AllButObject` and `Swap` of the object (the attention of the true class). As text, also in config files:
-/// `attended`, `complement`, `all-but-object`, `swap`.
+/// class); the others of the object (the attention of the true class). As text, also in config files: `attended`,
+/// `complement`, `all-but-object`, `replace`, `every-class`, `swap`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Repaint {
@@ -18,8 +18,26 @@ pub enum Repaint {
     Complement,
     /// Everything but the object: a new context.
     AllButObject,
+    /// The object's region of a mistake, with a new object of its class: the context that misled is kept.
+    Replace,
+    /// The object's region of a mistake, with an object of every class in turn: the context says nothing any more.
+    EveryClass,
     /// The object's region, with an object of another class: the context is kept.
     Swap,
+}
+
+impl Repaint {
+    /// Whether the region is an object that makes room for a new one, and the context stays.
+    #[must_use]
+    pub fn renews_object(self) -> bool {
+        matches!(self, Self::Replace | Self::EveryClass | Self::Swap)
+    }
+
+    /// Whether what is repainted is the region itself; else it is everything else.
+    #[must_use]
+    pub fn paints_region(self) -> bool {
+        self == Self::Attended || self.renews_object()
+    }
 }
 
 impl FromStr for Repaint {
@@ -30,6 +48,8 @@ impl FromStr for Repaint {
             "attended" => Self::Attended,
             "complement" => Self::Complement,
             "all-but-object" => Self::AllButObject,
+            "replace" => Self::Replace,
+            "every-class" => Self::EveryClass,
             "swap" => Self::Swap,
             _ => return Err(MaskError::UnknownRepaint(text.to_owned())),
         })
@@ -42,6 +62,8 @@ impl fmt::Display for Repaint {
             Self::Attended => "attended",
             Self::Complement => "complement",
             Self::AllButObject => "all-but-object",
+            Self::Replace => "replace",
+            Self::EveryClass => "every-class",
             Self::Swap => "swap",
         })
     }
@@ -50,10 +72,7 @@ impl fmt::Display for Repaint {
 /// The pixels to repaint (`true`) for a region.
 #[must_use]
 pub fn to_repaint(region: &Mask, repaint: Repaint) -> Mask {
-    match repaint {
-        Repaint::Attended | Repaint::Swap => region.clone(),
-        Repaint::Complement | Repaint::AllButObject => region.invert(),
-    }
+    if repaint.paints_region() { region.clone() } else { region.invert() }
 }
 
 /// The areas of masks that are worth repainting, as shares of the picture.
@@ -124,8 +143,14 @@ mod tests {
     #[test]
     fn sides() {
         let region = drawn(&["#.."]);
-        for (name, expected) in [("attended", "#.."), ("swap", "#.."), ("complement", ".##"), ("all-but-object", ".##")]
-        {
+        for (name, expected) in [
+            ("attended", "#.."),
+            ("replace", "#.."),
+            ("every-class", "#.."),
+            ("swap", "#.."),
+            ("complement", ".##"),
+            ("all-but-object", ".##"),
+        ] {
             let repaint: Repaint = name.parse().unwrap();
             assert_eq!(repaint.to_string(), name);
             assert_eq!(to_repaint(&region, repaint), drawn(&[expected]));

@@ -34,6 +34,8 @@ Exit codes: 0 done, 1 a comparison or check failed, 2 bad input or missing data,
 pub(crate) enum Command {
     /// Run the loop: ERM, error set, clusters, masks, new pictures, retraining, report
     Run(RunArgs),
+    /// Run many configurations with the same seeds and put them on one page
+    Suite(SuiteArgs),
     /// Train one method alone and report its accuracy per group
     Train(TrainArgs),
     /// Search settings, and rank them by accuracy on the validation split
@@ -137,6 +139,52 @@ pub(crate) struct RunArgs {
     pub common: Common,
 }
 
+/// `scgs suite`
+#[derive(Debug, Args)]
+pub(crate) struct SuiteArgs {
+    /// What to run: a file of datasets/suites
+    pub suite: PathBuf,
+    /// The page to write, Markdown; a figure, examples and the results as JSON are written beside it
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// How many seeds to run: --seed, --seed + 1, ...; a cell may have fewer
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub seeds: u64,
+    /// The first seed
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Where runs are kept; what is finished there is not computed again
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub runs: PathBuf,
+    /// Folder of data set definitions, the picture pack and weights
+    #[arg(long, value_name = "DIR", default_value = "datasets", env = "SCGS_DATASETS")]
+    pub datasets: PathBuf,
+    /// Folder of the data set's pictures (habitat: without it they are composed)
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Go on when the group counts differ from the published ones
+    #[arg(long)]
+    pub accept_counts: bool,
+    /// Pictures without objects for the classical fill (composed data sets bring their own)
+    #[arg(long, value_name = "DIR")]
+    pub backgrounds: Option<PathBuf>,
+    /// Settings for a purpose, under those of every cell
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// One setting for every cell, such as habitat.train=300; may be repeated
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub sets: Vec<String>,
+    /// The command that the page names as its origin
+    #[arg(long, value_name = "TEXT", hide = true, default_value = "scgs suite")]
+    pub command: String,
+    /// Where computations happen.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Options of every command.
+    #[command(flatten)]
+    pub common: Common,
+}
+
 /// `scgs eval`
 #[derive(Debug, Args)]
 pub(crate) struct EvalArgs {
@@ -203,6 +251,7 @@ impl Cli {
     pub(crate) fn quiet(&self) -> bool {
         match &self.command {
             Command::Run(a) => a.common.quiet,
+            Command::Suite(a) => a.common.quiet,
             Command::Train(a) => a.common.quiet,
             Command::Sweep(a) => a.common.quiet,
             Command::Eval(a) => a.common.quiet,

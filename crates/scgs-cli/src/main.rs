@@ -6,11 +6,13 @@ mod args_masks;
 mod args_tools;
 mod args_train;
 mod commands;
+mod contact_sheet;
 mod device;
 mod files;
 mod overlay;
 mod progress;
 mod report;
+mod suite;
 mod table;
 
 use std::{
@@ -49,6 +51,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     ctrlc::set_handler(on_ctrl_c).context("cannot install the Ctrl-C handler")?;
     match cli.command {
         Command::Run(args) => commands::run::run(&args),
+        Command::Suite(args) => commands::suite::run(&args),
         Command::Train(args) => commands::train::run(&args),
         Command::Sweep(args) => commands::sweep::run(&args),
         Command::Eval(args) => commands::eval::run(&args),

@@ -37,6 +37,9 @@ pub struct Definition {
     pub licence: String,
     /// How the files lie on disk.
     pub layout: Layout,
+    /// Whether the pictures are composed from the embedded pack where no folder is given.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub composed: bool,
     /// Names of the classes in the order of their labels.
     pub classes: Vec<String>,
     /// Names of the spurious attribute's values in the order of their codes. One name, such as `any`, where none is known:

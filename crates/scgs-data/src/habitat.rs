@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::DataError;
 
+mod frame;
 mod object;
 mod pack;
 mod picture;
@@ -37,6 +38,17 @@ mod write;
 
 use pack::{Pack, Role};
 use write::{Composition, Kind};
+
+/// What is correlated with the class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cue {
+    /// The place: land or water.
+    #[default]
+    Place,
+    /// The pattern of a frame around the picture: stripes or a chessboard, in random colours. The place says nothing.
+    Frame,
+}
 
 /// How Habitat is composed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,11 +67,13 @@ pub struct HabitatConfig {
     /// Share of each class's training cut-outs that occur only on the other background, 0..=0.9 (rounded, at least one
     /// cut-out). 0 lets every cut-out occur on both.
     pub alien_share: f64,
+    /// What is correlated with the class: `place` or `frame`.
+    pub cue: Cue,
 }
 
 impl Default for HabitatConfig {
     fn default() -> Self {
-        Self { size: 128, train: 1200, val: 400, test: 800, correlation: 0.95, alien_share: 0.25 }
+        Self { size: 128, train: 1200, val: 400, test: 800, correlation: 0.95, alien_share: 0.25, cue: Cue::Place }
     }
 }
 

@@ -4,8 +4,6 @@ use std::{cmp::Ordering, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use scgs_cam::Repaint;
-
 use crate::{
     Error, Settings,
     methods::Method,
@@ -143,9 +141,9 @@ impl Arm {
     /// Why the combination makes no sense, or has none under the settings.
     pub fn impossible(self, settings: &Settings) -> Option<&'static str> {
         match (self.pictures, self.method) {
-            (Pictures::Scgs(Variant::ContextOnly), _) if settings.mask.repaint != Repaint::Swap => {
-                Some("it removes the object that mask.repaint = swap would replace; set mask.repaint, or leave it out")
-            }
+            (Pictures::Scgs(Variant::ContextOnly), _) if !settings.mask.repaint.renews_object() => Some(
+                "it removes the object that mask.repaint = swap, replace or every-class would renew; set mask.repaint, or leave it out",
+            ),
             (Pictures::Scgs(Variant::Generic), _) if !settings.synthesis.inpainter.paints_pictures() => Some(
                 "background-crop and copy-paste paint no whole picture; set synthesis.inpainter to one that does, or leave it out",
             ),
@@ -261,6 +259,8 @@ impl fmt::Display for Arm {
 
 #[cfg(test)]
 mod tests {
+    use scgs_cam::Repaint;
+
     use super::*;
 
     fn parsed(name: &str) -> Arm {

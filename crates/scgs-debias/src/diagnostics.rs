@@ -1,13 +1,23 @@
 //! How well the method found what it looks for. Everything here uses group labels or object masks, so it is for the
 //! report alone: no stage reads it.
 
-use scgs_cam::{Mask, Repaint};
+mod attention;
+mod context_kind;
+
+use std::collections::BTreeMap;
+
+use scgs_cam::Mask;
 use scgs_data::{Grouped, Split};
 use serde::{Deserialize, Serialize};
 
+pub use attention::ArmAttention;
+pub use context_kind::ContextKind;
+
 use crate::{
-    Error, object_masks,
-    stages::{Inputs, clusters, errors, masks},
+    Context, Error,
+    arms::Arm,
+    object_masks,
+    stages::{Inputs, clusters, errors, masks, sources::Variant, synthesis},
 };
 
 /// Share and coverage of the minority groups in the error set.
@@ -30,21 +40,48 @@ pub struct Diagnostics {
     pub error_set: Option<ErrorSetQuality>,
     /// Share of the mistakes that belong to the most frequent group of their cluster (1 = every cluster is one group).
     pub cluster_purity: Option<f64>,
-    /// Mean intersection over union of the kept (or repainted, for `repaint = attended | swap`) region with the true
+    /// Mean intersection over union of the kept (or repainted, where `mask.repaint` paints the region) region with the true
     /// object; absent where no object masks exist.
     pub mask_iou: Option<f64>,
     /// The same for the random masks.
     pub random_mask_iou: Option<f64>,
+    /// New pictures that the filter dropped, per stage.
+    #[serde(default)]
+    pub dropped: BTreeMap<String, usize>,
+    /// Whether repainting changed the kind of background; absent where nothing was repainted.
+    #[serde(default)]
+    pub context: Option<ContextKind>,
+    /// Where the arms look; empty where no object masks exist.
+    #[serde(default)]
+    pub attention: Vec<ArmAttention>,
 }
 
-/// Computes the diagnostics of a finished run.
+/// Computes the diagnostics of a finished run with the arms `arms`.
 ///
 /// # Errors
-/// If files of the run are missing or damaged.
-pub fn compute(inputs: Inputs<'_>, grouped: &Grouped) -> Result<Diagnostics, Error> {
+/// If files of the run are missing or damaged, and those of the attention method.
+pub fn compute(
+    inputs: Inputs<'_>,
+    context: &Context<'_>,
+    grouped: &Grouped,
+    arms: &[Arm],
+) -> Result<Diagnostics, Error> {
     let train_counts: Vec<usize> = train_counts(grouped);
-    let done = |stage| inputs.folder.is_done(stage);
+    let done = |stage: &str| inputs.folder.is_done(stage);
+    let repainted: Vec<String> = Variant::ALL.map(synthesis::stage_name).into_iter().filter(|s| done(s)).collect();
+    let mut dropped = BTreeMap::new();
+    for stage in &repainted {
+        let rows = synthesis::read(inputs.folder, stage)?;
+        dropped.insert(stage.clone(), rows.iter().filter(|r| r.dropped.is_some()).count());
+    }
     Ok(Diagnostics {
+        dropped,
+        context: (!repainted.is_empty()).then(|| context_kind::of_stages(inputs, grouped, &repainted)).transpose()?,
+        attention: if object_masks::exist(inputs.index) {
+            attention::of_arms(inputs, context, grouped, arms)?
+        } else {
+            Vec::new()
+        },
         error_set: done(errors::STAGE).then(|| error_set(inputs, grouped, &train_counts)).transpose()?,
         cluster_purity: done(clusters::STAGE).then(|| cluster_purity(inputs, grouped)).transpose()?,
         mask_iou: done(masks::STAGE).then(|| mean_iou(inputs, masks::STAGE)).transpose()?.flatten(),
@@ -97,8 +134,7 @@ fn mean_iou(inputs: Inputs<'_>, stage: &str) -> Result<Option<f64>, Error> {
     let mut overlaps = Vec::new();
     for row in masks::read(inputs.folder, stage)?.iter().filter(|r| r.area.is_some()) {
         let mask = Mask::from_gray(&masks::load(inputs.folder, stage, row.id)?)?;
-        let white_is_object = matches!(inputs.settings.mask.repaint, Repaint::Attended | Repaint::Swap);
-        let found = if white_is_object { mask } else { mask.invert() };
+        let found = if inputs.settings.mask.repaint.paints_region() { mask } else { mask.invert() };
         overlaps.push(found.iou(&object_masks::read(inputs.index, row.id)?)?);
     }
     Ok((!overlaps.is_empty()).then(|| overlaps.iter().sum::<f64>() / overlaps.len() as f64))

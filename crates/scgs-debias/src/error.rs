@@ -57,6 +57,16 @@ pub enum Error {
         /// The class.
         class: String,
     },
+    /// Occurs when the filter leaves no new picture of a class.
+    #[error(
+        "none of the {made} new pictures of class {class} is kept: loosen synthesis.filter, or paint otherwise (synthesis.inpainter, mask.repaint)"
+    )]
+    AllDropped {
+        /// The class.
+        class: String,
+        /// Pictures made.
+        made: usize,
+    },
     /// Occurs when no picked picture of a class has a usable mask.
     #[error("no picture of class {class} has a usable mask ({skipped} skipped, see {}): change attention.method, attention.layers or the limits mask.min_area and mask.max_area", masks.display())]
     NoMask {

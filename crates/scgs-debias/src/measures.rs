@@ -3,6 +3,7 @@
 use rand::RngExt;
 use scgs_data::stream;
 use serde::{Deserialize, Serialize};
+use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use crate::{Spread, logistic::most_probable};
 
@@ -156,6 +157,14 @@ pub fn agreement(a: &[usize], b: &[usize]) -> f64 {
     a.iter().zip(b).filter(|(a, b)| a == b).count() as f64 / a.len() as f64
 }
 
+/// The 95 % interval of a mean by Student's t; `None` for fewer than two values.
+pub fn t_interval(values: &[f64]) -> Option<[f64; 2]> {
+    let Spread { mean, sd, n } = Spread::of(values)?;
+    let t = StudentsT::new(0.0, 1.0, (n - 1) as f64).ok()?.inverse_cdf(0.975);
+    let half = t * sd? / (n as f64).sqrt();
+    Some([mean - half, mean + half])
+}
+
 /// A comparison of two methods on the same seeds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Paired {
@@ -167,6 +176,9 @@ pub struct Paired {
     pub mean: f64,
     /// Sample standard deviation of the differences; absent for one seed.
     pub sd: Option<f64>,
+    /// 95 % interval of the mean difference by Student's t; absent for one seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<[f64; 2]>,
     /// Number of seeds that both have.
     pub n: usize,
     /// Seeds in which the method is better.
@@ -195,7 +207,8 @@ impl Paired {
             extreme.count() as f64 / f64::from(1u32 << n)
         });
         let wins = differences.iter().filter(|d| **d > 0.0).count();
-        Some(Self { method: method.to_owned(), baseline: baseline.to_owned(), mean, sd, n, wins, p })
+        let interval = t_interval(&differences);
+        Some(Self { method: method.to_owned(), baseline: baseline.to_owned(), mean, sd, interval, n, wins, p })
     }
 }
 

@@ -62,6 +62,14 @@ fn the_paired_comparison_is_the_exact_sign_flip_test() {
     assert_eq!(Paired::of("a", "b", &[], &[]), None);
 }
 
+/// `scipy.stats.t.interval(0.95, 2, loc=mean, scale=sem)` of three values.
+#[test]
+fn the_interval_is_that_of_students_t() {
+    let [low, high] = t_interval(&[0.1, 0.2, 0.05]).unwrap();
+    assert!((low + 0.073_062).abs() < 1e-5 && (high - 0.306_396).abs() < 1e-5, "{low} {high}");
+    assert_eq!(t_interval(&[0.1]), None);
+}
+
 #[test]
 fn agreement_is_the_share_of_equal_answers() {
     assert_eq!(agreement(&[0, 1, 1, 0], &[0, 1, 0, 0]), 0.75);

@@ -16,9 +16,10 @@ pub use single::{Identity, Single, refusals, train_one};
 use crate::{
     Context, Error, Event, Results, RunFolder, Settings,
     arms::{Arm, Pictures},
-    diagnostics, results, reuse, run_folder,
+    diagnostics, results, run_folder,
     selection::Criterion,
     settings::InpainterKind,
+    shared::Shared,
     stages::{
         Inputs, clusters, erm, errors, evaluate, masks, objects, pictures,
         sources::{self, Variant},
@@ -30,6 +31,8 @@ use crate::{
 const FORMAT: &str = "scgs-run-3";
 /// The weights that ship with the project.
 const LITE0_WEIGHTS: &str = "weights/efficientnet_lite0.safetensors";
+/// The small diffusion model that ships for the embedded data set.
+const SMALL_MODEL: &str = "weights/inpainter-habitat.safetensors";
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -72,6 +75,8 @@ struct Environment<'a> {
     os: &'a str,
     architecture: &'a str,
     weights_sha256: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    small_model_sha256: Option<String>,
 }
 
 impl Plan {
@@ -104,8 +109,33 @@ impl Plan {
         }
     }
 
+    /// The weights of the small diffusion model, where the settings ask for it.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the file does not exist, or if the model that ships is asked for on other data.
+    pub fn small_model(&self) -> Result<Option<PathBuf>, Error> {
+        let synthesis = &self.settings.synthesis;
+        if !synthesis.needs_small_model() {
+            return Ok(None);
+        }
+        let error = |message| Error::Config { origin: "synthesis.small.weights".into(), message };
+        let path = match synthesis.small.weights.as_str() {
+            "habitat" if self.composed() => self.datasets.join(SMALL_MODEL),
+            "habitat" => {
+                let message = "the model that ships has learned Habitat's animals and backgrounds: train one on your pictures with `scgs train-inpainter` and name its file";
+                return Err(error(message.into()));
+            }
+            path => PathBuf::from(path),
+        };
+        if path.is_file() {
+            Ok(Some(path))
+        } else {
+            Err(error(format!("{} does not exist; name a file that `scgs train-inpainter` made", path.display())))
+        }
+    }
+
     pub(crate) fn composed(&self) -> bool {
-        self.definition.name == "habitat" && self.data_dir.is_none()
+        self.definition.composed && self.data_dir.is_none()
     }
 }
 
@@ -118,6 +148,7 @@ pub struct Opened {
     parent: PathBuf,
     folder: RunFolder,
     weights: Option<PathBuf>,
+    small_model: Option<PathBuf>,
     backgrounds: Option<PathBuf>,
     prompts: Vec<String>,
 }
@@ -131,6 +162,7 @@ impl Opened {
             folder: &self.folder,
             weights: self.weights.as_deref(),
             backgrounds: self.backgrounds.as_deref(),
+            small_model: self.small_model.as_deref(),
             prompts: &self.prompts,
         }
     }
@@ -144,13 +176,20 @@ impl Opened {
 pub fn open(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Opened, Error> {
     let weights = plan.weights()?;
     let weights_sha256 = weights.as_deref().map(sha256_of).transpose()?;
+    let small_model = plan.small_model()?;
+    let small_sha256 = small_model.as_deref().map(sha256_of).transpose()?;
     let (grouped, balanced) = data(plan, seed, context)?;
     let content = if plan.composed() { String::new() } else { index_digest(&grouped) };
     let identity = [FORMAT, &plan.definition.name, &plan.device, weights_sha256.as_deref().unwrap_or("none"), &content];
-    let parent = plan.runs.join(&plan.definition.name).join(plan.settings.hash(&identity));
-    let folder = RunFolder::open(&parent, seed)?;
-    let backgrounds = plan.backgrounds.as_deref().map(|b| b.display().to_string()).unwrap_or_default();
-    reuse::adopt(&folder, &parent, &plan.settings, &[identity.as_slice(), &[backgrounds.as_str()]].concat())?;
+    let runs = plan.runs.join(&plan.definition.name);
+    // Runs differ by what is in the model's file, not by its name; so do the stages that paint, and no others.
+    let mut keyed = plan.settings.clone();
+    if let Some(sha256) = &small_sha256 {
+        keyed.synthesis.small.weights.clone_from(sha256);
+    }
+    let parent = runs.join(keyed.hash(&identity));
+    let shared = Shared::new(&runs, &identity, &keyed);
+    let folder = RunFolder::open(&parent, seed)?.sharing(shared);
     let config = toml::to_string(&plan.settings).expect("settings are plain TOML values");
     scgs_data::atomic::write(folder.root().join("config.toml"), config.as_bytes())?;
     run_folder::write_json(
@@ -162,6 +201,7 @@ pub fn open(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Opened, Err
             os: std::env::consts::OS,
             architecture: std::env::consts::ARCH,
             weights_sha256,
+            small_model_sha256: small_sha256,
         },
     )?;
     let backgrounds = plan.backgrounds.clone().or_else(|| {
@@ -171,7 +211,7 @@ pub fn open(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Opened, Err
     let prompts: Vec<String> = (0..grouped.index().classes.len())
         .map(|label| plan.definition.prompts_of(label).into_iter().next().unwrap_or_default())
         .collect();
-    Ok(Opened { grouped, balanced, parent, folder, weights, backgrounds, prompts })
+    Ok(Opened { grouped, balanced, parent, folder, weights, small_model, backgrounds, prompts })
 }
 
 /// Stages 0 to 3: readable pictures, the ERM classifier, the error set, its clusters.
@@ -201,7 +241,8 @@ pub fn run(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Outcome, Err
         evaluate::run(inputs, context, arm, &opened.grouped, opened.balanced.as_ref())?;
     }
     let Opened { grouped, parent, folder, .. } = &opened;
-    run_folder::write_json(&folder.root().join("diagnostics.json"), &diagnostics::compute(inputs, grouped)?)?;
+    let diagnostics = diagnostics::compute(inputs, context, grouped, &results::finished_arms(folder)?)?;
+    run_folder::write_json(&folder.root().join("diagnostics.json"), &diagnostics)?;
     write_results(plan, parent, folder, grouped)?;
     Ok(Outcome { seed_folder: folder.root().to_owned(), run_folder: parent.clone() })
 }
@@ -271,7 +312,7 @@ fn data(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<(Grouped, Optio
     let pack = plan.datasets.join("habitat");
     let text = toml::to_string(config).expect("settings are plain TOML values");
     let key: String = Sha256::digest(text).iter().take(6).map(|b| format!("{b:02x}")).collect();
-    let root = plan.runs.join("habitat").join("data").join(key).join(format!("seed-{seed}"));
+    let root = plan.runs.join(&plan.definition.name).join("data").join(key).join(format!("seed-{seed}"));
     let compose = |stage: &str, folder: &Path, balanced: bool| {
         let clock = context.start(stage, 0);
         let reused = folder.join("done").is_file();

@@ -27,6 +27,7 @@ pub fn problems(plan: &Plan, device: &Device) -> Vec<String> {
             ));
         }
     }
+    found.extend(plan.small_model().err().map(|error| error.to_string()));
     found.extend(of_network(plan, device).err().map(|error| error.to_string()));
     found
 }

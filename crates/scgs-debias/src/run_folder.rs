@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use scgs_data::atomic;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Context, Error, Event};
+use crate::{
+    Context, Error, Event,
+    shared::{self, Shared},
+};
 
 /// `runs/<dataset>/<config-hash>/seed-<n>/`
 #[derive(Debug, Clone)]
@@ -13,6 +16,7 @@ pub struct RunFolder {
     root: PathBuf,
     /// The seed from which every random stream of the run derives.
     pub seed: u64,
+    shared: Option<Shared>,
 }
 
 impl RunFolder {
@@ -23,7 +27,12 @@ impl RunFolder {
     pub fn open(parent: &Path, seed: u64) -> Result<Self, Error> {
         let root = parent.join(format!("seed-{seed}"));
         fs_err::create_dir_all(&root)?;
-        Ok(Self { root, seed })
+        Ok(Self { root, seed, shared: None })
+    }
+
+    /// Takes finished stages of other configurations over, and lets them take this run's.
+    pub(crate) fn sharing(self, shared: Shared) -> Self {
+        Self { shared: Some(shared), ..self }
     }
 
     /// The folder itself.
@@ -41,7 +50,8 @@ impl RunFolder {
         self.path(stage, "done").is_file()
     }
 
-    /// Runs a stage unless it is finished, and marks it finished. `work` writes into the given folder (it may find
+    /// Runs a stage unless it is finished here, or by another configuration that agrees in all that concerns it, and marks it
+    /// finished. `work` writes into the given folder (it may find
     /// files of an interrupted attempt there) and returns a line of facts, which the marker keeps.
     ///
     /// # Errors
@@ -55,6 +65,10 @@ impl RunFolder {
     ) -> Result<(), Error> {
         let folder = self.root.join(stage);
         let marker = folder.join("done");
+        let other = || self.shared.as_ref().and_then(|s| s.find(stage, self.seed, &folder));
+        if let Some(other) = (!marker.is_file()).then(other).flatten() {
+            shared::take_over(&other, &folder)?;
+        }
         if marker.is_file() {
             let summary = fs_err::read_to_string(&marker)?.trim_end().to_owned();
             (context.report)(Event::Finished { stage: stage.to_owned(), summary, seconds: 0.0, reused: true });
@@ -64,6 +78,9 @@ impl RunFolder {
         let clock = context.start(stage, total);
         let summary = work(&folder)?;
         atomic::write(&marker, format!("{summary}\n").as_bytes())?;
+        if let Some(shared) = &self.shared {
+            shared.announce(stage, self.seed, &self.root)?;
+        }
         let seconds = clock.elapsed().as_secs_f64();
         (context.report)(Event::Finished { stage: stage.to_owned(), summary, seconds, reused: false });
         Ok(())

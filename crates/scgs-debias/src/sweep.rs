@@ -325,7 +325,8 @@ impl Sweep {
         let mut seen = BTreeSet::new();
         let mut problems: Vec<String> = Vec::new();
         for (_, settings, arms) in &self.points {
-            let key = format!("{:?} {:?} {arms:?}", settings.backbone, settings.train.freeze);
+            let key =
+                format!("{:?} {:?} {:?} {arms:?}", settings.backbone, settings.train.freeze, settings.synthesis.small);
             if seen.insert(key) {
                 problems.extend(preflight::problems(&self.plan(settings, arms), device));
             }

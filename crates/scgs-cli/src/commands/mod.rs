@@ -10,6 +10,7 @@ pub(crate) mod mask_quality;
 pub(crate) mod predict;
 pub(crate) mod report;
 pub(crate) mod run;
+pub(crate) mod suite;
 pub(crate) mod sweep;
 pub(crate) mod train;
 pub(crate) mod train_inpainter;

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::{DataError, Split, stream};
 
 use super::{
-    HabitatConfig,
+    Cue, HabitatConfig,
     pack::{Pack, Role},
     split::Sources,
 };
@@ -18,6 +18,7 @@ pub(super) struct Planned {
     pub(super) id: u64,
     pub(super) split: Split,
     pub(super) label: usize,
+    /// The kind of the cue: for `Cue::Place` that of the background.
     pub(super) place: usize,
     /// Position in the pack.
     pub(super) foreground: usize,
@@ -51,9 +52,10 @@ pub(super) fn biased(
     for (label, home) in homes.iter_mut().enumerate() {
         *home = Homes::draw(pack, sources.of(Split::Train, Role::Foreground(label)), label, config.alien_share)?;
     }
-    add(&mut plan, sources, Split::Train, train_groups(config), Some(&homes), seed);
-    add(&mut plan, sources, Split::Val, equal_groups(config.val), None, seed);
-    add(&mut plan, sources, Split::Test, equal_groups(config.test), None, seed);
+    let mut add = |split, groups, homes| add(&mut plan, (sources, config.cue), split, groups, homes, seed);
+    add(Split::Train, train_groups(config), Some(&homes));
+    add(Split::Val, equal_groups(config.val), None);
+    add(Split::Test, equal_groups(config.test), None);
     Ok(plan)
 }
 
@@ -61,7 +63,7 @@ pub(super) fn biased(
 pub(super) fn balanced_train(sources: &Sources, config: &HabitatConfig, seed: u64) -> Vec<Planned> {
     let mut plan = Vec::with_capacity(config.train);
     let balanced = HabitatConfig { correlation: 0.5, ..config.clone() };
-    add(&mut plan, sources, Split::Train, train_groups(&balanced), None, seed);
+    add(&mut plan, (sources, config.cue), Split::Train, train_groups(&balanced), None, seed);
     plan
 }
 
@@ -101,7 +103,7 @@ impl Homes {
 /// Adds a split with the given group sizes, in random order so that an id says nothing about the group.
 fn add(
     plan: &mut Vec<Planned>,
-    sources: &Sources,
+    (sources, cue): (&Sources, Cue),
     split: Split,
     groups: [usize; 4],
     homes: Option<&[Homes; 2]>,
@@ -121,7 +123,12 @@ fn add(
         };
         let backgrounds: Vec<(usize, usize)> = (0..2)
             .flat_map(|place| {
-                let chosen = cycle(sources.of(split, Role::Background(place)), sizes[place], &mut rng);
+                let of = |place| sources.of(split, Role::Background(place));
+                let pool = match cue {
+                    Cue::Place => of(place).to_vec(),
+                    Cue::Frame => [of(0), of(1)].concat(),
+                };
+                let chosen = cycle(&pool, sizes[place], &mut rng);
                 chosen.into_iter().map(move |background| (place, background))
             })
             .collect();

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::{DataError, MetadataRow, Split, atomic, stream, waterbirds};
 
 use super::{
-    HabitatConfig,
+    Cue, HabitatConfig, frame,
     pack::{Pack, Role},
     picture,
     plan::Planned,
@@ -114,7 +114,10 @@ pub(super) fn write(
     let one = |planned: &Planned| -> Result<(), DataError> {
         let mut rng = stream(composition.seed, stage, planned.id);
         let (background, foreground) = decoded.pair(planned);
-        let composed = picture::compose(background, foreground, composition.config.size, &mut rng);
+        let mut composed = picture::compose(background, foreground, composition.config.size, &mut rng);
+        if composition.config.cue == Cue::Frame {
+            frame::draw(&mut composed.picture, &mut composed.mask, planned.place, &mut rng);
+        }
         atomic::save_png(out.join(name(planned)), &composed.picture.into())?;
         atomic::save_png(out.join("masks").join(format!("{}.png", planned.id)), &composed.mask.into())?;
         progress(done.fetch_add(1, Ordering::Relaxed) + 1, plan.len());

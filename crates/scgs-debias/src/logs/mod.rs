@@ -32,12 +32,12 @@ pub fn write(folder: &Path, log: &[LogLine]) -> Result<(), Error> {
     Ok(atomic::write(folder.join(EVENTS), events::file(&scalars(log)))?)
 }
 
-/// Copies the files of one folder into another.
+/// Copies the files of one folder into another; a stage that was finished before there were logs has none.
 ///
 /// # Errors
-/// If a file is missing or cannot be written.
+/// If a file cannot be read or written.
 pub fn copy(from: &Path, to: &Path) -> Result<(), Error> {
-    for name in [JSONL, CSV, EVENTS] {
+    for name in [JSONL, CSV, EVENTS].into_iter().filter(|name| from.join(name).is_file()) {
         atomic::write(to.join(name), fs_err::read(from.join(name))?)?;
     }
     Ok(())

@@ -9,6 +9,7 @@ mod layers;
 mod mask;
 mod methods;
 mod per_method;
+mod relevance;
 mod synthesis;
 mod train;
 
@@ -26,7 +27,7 @@ pub use methods::{
     LisaMix, LisaSettings, MasktuneSettings, MixSettings, Penalty, PretrainSettings,
 };
 pub use per_method::MethodTraining;
-pub use synthesis::{InpainterKind, SynthesisSettings};
+pub use synthesis::{FillKind, FilterSettings, InpainterKind, SmallSettings, SynthesisSettings};
 pub use train::{HeadSettings, TrainMode, TrainSettings};
 
 use crate::{Error, look::Look, methods::Method};
@@ -183,8 +184,12 @@ impl Settings {
 
     /// Twelve hexadecimal digits that change with every setting and with `identity`: the data set, the device and the
     /// hash of the weights.
+    ///
+    /// Only what differs from the defaults is hashed, so that a new setting leaves the names of finished runs as they are. A
+    /// changed default is a new format of runs: a test asks for it.
     pub fn hash(&self, identity: &[&str]) -> String {
-        let text = toml::to_string(self).expect("settings are plain TOML values");
+        let table = |settings: &Self| toml::Table::try_from(settings).expect("settings are plain TOML values");
+        let text = differences(&table(self), &table(&Self::default())).to_string();
         let mut hasher = Sha256::new();
         for part in identity.iter().copied().chain([text.as_str()]) {
             hasher.update((part.len() as u64).to_le_bytes());
@@ -192,6 +197,26 @@ impl Settings {
         }
         hasher.finalize().iter().take(6).map(|b| format!("{b:02x}")).collect()
     }
+}
+
+/// The keys whose values differ from those of `base`, tables key by key; a key that only `base` has is marked as unset.
+fn differences(table: &toml::Table, base: &toml::Table) -> toml::Table {
+    let mut found = toml::Table::new();
+    for (key, value) in table {
+        match (value, base.get(key)) {
+            (value, Some(default)) if value == default => {}
+            (toml::Value::Table(inner), Some(toml::Value::Table(default))) => {
+                found.insert(key.clone(), differences(inner, default).into());
+            }
+            _ => {
+                found.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    for key in base.keys().filter(|key| !table.contains_key(*key)) {
+        found.insert(key.clone(), "(unset)".into());
+    }
+    found
 }
 
 #[cfg(test)]

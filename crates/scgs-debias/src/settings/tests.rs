@@ -133,3 +133,32 @@ fn the_hash_changes_with_every_part_and_nothing_else() {
     let other = Settings { jtt: JttSettings { upweight: 21 }, ..Settings::default() };
     assert_ne!(hash, other.hash(&["d", "flex"]));
 }
+
+/// Runs are named by what differs from the defaults. Whoever changes a default value raises `FORMAT` in pipeline.rs, or
+/// finished runs would pass for runs with the new value; a new setting needs only the new text here.
+#[test]
+fn the_defaults_belong_to_the_format_of_runs() {
+    let text = toml::to_string(&Settings::default()).unwrap();
+    let expected = include_str!("defaults.toml");
+    assert_eq!(
+        text, expected,
+        "raise FORMAT in pipeline.rs if a value has changed, then put this text into settings/defaults.toml"
+    );
+}
+
+#[test]
+fn a_hash_depends_on_what_differs_from_the_defaults_and_on_nothing_else() {
+    let default = Settings::default();
+    let mut other = default.clone();
+    other.synthesis.filter.unchanged = Some(0.1);
+    other.mask.region = scgs_cam::MaskRule::Quantile { share: 0.3 };
+    let table = |s: &Settings| toml::Table::try_from(s).unwrap();
+    let found = super::differences(&table(&other), &table(&default));
+    assert_eq!(found["synthesis"]["filter"]["unchanged"].as_float(), Some(0.1));
+    assert_eq!(found["mask"]["region"]["rule"].as_str(), Some("quantile"));
+    assert_eq!(found.len(), 2, "{found}");
+    let back = super::differences(&table(&default), &table(&other));
+    assert_eq!(back["synthesis"]["filter"]["unchanged"].as_str(), Some("(unset)"));
+    assert_ne!(default.hash(&["a"]), other.hash(&["a"]));
+    assert_ne!(default.hash(&["a"]), default.hash(&["b"]));
+}

@@ -50,9 +50,13 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>, variant: Variant) -> Resul
     let sources = sources::read(inputs.folder, variant)?;
     inputs.folder.stage(context, &stage, sources.len(), |folder| {
         let samples = samples(inputs);
-        let mut rows = Vec::new();
+        let mut rows: Vec<MaskRow> = Vec::new();
         let mut maker = Maker::new(inputs, context, variant)?;
         for (i, source) in sources.iter().enumerate() {
+            // A source that becomes several classes has one mask; its rows follow each other.
+            if i > 0 && sources[i - 1].id == source.id {
+                continue;
+            }
             let sample = samples.get(&source.id).ok_or_else(|| unknown_picture(inputs, variant, source.id))?;
             let (target, outcome) = maker.mask(sample, folder)?;
             let (area, skipped) = match outcome {
@@ -67,8 +71,9 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>, variant: Variant) -> Resul
         }
         run_folder::write_csv(&folder.join("masks.csv"), &rows)?;
         for (class, name) in inputs.index.classes.iter().enumerate() {
-            let of_class = sources.iter().zip(&rows).filter(|(s, _)| s.becomes == class);
-            if of_class.clone().all(|(_, r)| r.area.is_none()) {
+            let masked = |id| rows.iter().any(|r| r.id == id && r.area.is_some());
+            let of_class = sources.iter().filter(|s| s.becomes == class);
+            if !of_class.clone().any(|s| masked(s.id)) {
                 let (class, skipped) = (name.clone(), of_class.count());
                 return Err(Error::NoMask { class, skipped, masks: folder.join("masks.csv") });
             }

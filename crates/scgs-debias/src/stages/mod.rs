@@ -4,8 +4,10 @@ pub mod clusters;
 pub mod erm;
 pub mod errors;
 pub mod evaluate;
+mod filter;
 pub mod masks;
 pub mod objects;
+mod painter;
 pub mod pictures;
 pub mod retrain;
 pub mod sources;
@@ -33,6 +35,8 @@ pub struct Inputs<'a> {
     pub weights: Option<&'a Path>,
     /// A folder of pictures without objects, for the classical fill.
     pub backgrounds: Option<&'a Path>,
+    /// The weights of the small diffusion model, where the settings ask for it.
+    pub small_model: Option<&'a Path>,
     /// What to paint, per class.
     pub prompts: &'a [String],
 }

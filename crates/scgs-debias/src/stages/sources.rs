@@ -1,7 +1,7 @@
 //! Stage `3-sources`: the pictures that are repainted, and the class that each of them then shows.
 //!
-//! Where the object stays, a source is a mistake and keeps its class. For `repaint = swap` a source is a picture of
-//! another class that the classifier got right: its context is what misleads, and it gets a new object.
+//! A source is a mistake and keeps its class; for `repaint = every-class` it shows each class in turn. For `repaint = swap` a
+//! source is a picture of another class that the classifier got right: its context is what misleads, and it gets a new object.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Inputs,
-    clusters::{self, Pick},
+    clusters::{self, Member, Pick},
     errors,
     masks::{self, MaskRow},
 };
@@ -37,6 +37,10 @@ pub enum Variant {
 }
 
 impl Variant {
+    /// Every variant, in the order of the table.
+    pub const ALL: [Self; 6] =
+        [Self::RandomMask, Self::RandomSource, Self::ContextOnly, Self::Generic, Self::Scgs, Self::OracleMask];
+
     /// What tells its folders from the method's: empty for the method.
     pub fn suffix(self) -> &'static str {
         match self {
@@ -90,6 +94,20 @@ pub struct Source {
     pub distance: f64,
 }
 
+impl From<Member> for Source {
+    /// A mistake that keeps its class.
+    fn from(m: Member) -> Self {
+        Self { id: m.id, label: m.label, becomes: m.label, cluster: m.cluster, distance: m.distance }
+    }
+}
+
+/// Every source once for each class that it may become. Clusters of different classes are told apart by their numbers.
+fn in_every_class(own: &[Source], classes: usize) -> Vec<Source> {
+    let clusters = own.iter().map(|s| s.cluster + 1).max().unwrap_or(0);
+    let cluster = |s: &Source| s.label * clusters + s.cluster;
+    own.iter().flat_map(|s| (0..classes).map(move |becomes| Source { becomes, cluster: cluster(s), ..*s })).collect()
+}
+
 /// How many pictures an arm adds to a class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Added {
@@ -122,29 +140,20 @@ impl Added {
 /// [`Error::NoSource`] if a class has none.
 pub fn run(inputs: Inputs<'_>, context: &Context<'_>, variant: Variant) -> Result<(), Error> {
     inputs.folder.stage(context, variant.sources_stage(), 0, |folder| {
-        let swap = inputs.settings.mask.repaint == Repaint::Swap;
+        let repaint = inputs.settings.mask.repaint;
         let mistakes = variant != Variant::RandomSource;
-        let sources = match (swap, mistakes) {
-            (false, true) => clusters::members(inputs.folder)?
-                .into_iter()
-                .map(|m| Source {
-                    id: m.id,
-                    label: m.label,
-                    becomes: m.label,
-                    cluster: m.cluster,
-                    distance: m.distance,
-                })
-                .collect(),
-            (false, false) => drawn(inputs, variant, &BTreeSet::new(), |s, _| s.label)?,
-            (true, mistakes) => {
-                let wrong: BTreeSet<u64> = if mistakes {
-                    errors::read(inputs.folder)?.iter().map(|e| e.id).collect()
-                } else {
-                    BTreeSet::new()
-                };
-                let classes = inputs.classes();
-                drawn(inputs, variant, &wrong, |s, rng| (s.label + rng.random_range(1..classes)) % classes)?
-            }
+        let classes = inputs.classes();
+        let sources = if repaint == Repaint::Swap {
+            let wrong: BTreeSet<u64> =
+                if mistakes { errors::read(inputs.folder)?.iter().map(|e| e.id).collect() } else { BTreeSet::new() };
+            drawn(inputs, variant, &wrong, |s, rng| (s.label + rng.random_range(1..classes)) % classes)?
+        } else {
+            let own = if mistakes {
+                clusters::members(inputs.folder)?.into_iter().map(Source::from).collect()
+            } else {
+                drawn(inputs, variant, &BTreeSet::new(), |s, _| s.label)?
+            };
+            if repaint == Repaint::EveryClass { in_every_class(&own, classes) } else { own }
         };
         for (class, name) in inputs.index.classes.iter().enumerate() {
             if !sources.iter().any(|s| s.becomes == class) {
@@ -152,7 +161,7 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>, variant: Variant) -> Resul
             }
         }
         run_folder::write_csv(&folder.join("sources.csv"), &sources)?;
-        let what = if swap { "contexts of other classes" } else { "pictures" };
+        let what = if repaint == Repaint::Swap { "contexts of other classes" } else { "pictures" };
         let of = |class| sources.iter().filter(|s| s.becomes == class).count();
         let named: Vec<String> =
             inputs.index.classes.iter().enumerate().map(|(class, name)| format!("{} for {name}", of(class))).collect();
@@ -204,12 +213,37 @@ pub(crate) fn picks(inputs: Inputs<'_>, variant: Variant, masks: &[MaskRow]) -> 
     let sources = read(inputs.folder, variant)?;
     // Drawn sources have no clusters, and no distance to order them by.
     let clustered = inputs.settings.mask.repaint != Repaint::Swap && variant != Variant::RandomSource;
-    let candidates: Vec<Candidate> = sources
-        .into_iter()
-        .filter(|s| masked.contains(&s.id))
-        .map(|s| Candidate { id: s.id, class: s.becomes, cluster: s.cluster, distance: s.distance })
-        .collect();
     let order = if clustered { inputs.settings.cluster.order } else { PickOrder::Uniform };
-    let picks = balanced_pick(&candidates, Added::per_class(inputs)?.new, order, inputs.folder.seed)?;
-    Ok(picks.into_iter().map(|p| Pick { id: p.id, label: p.class, repeat: p.repeat }).collect())
+    let new = Added::per_class(inputs)?.new;
+    let classes = inputs.classes();
+    // One class after the other, because a source may become several.
+    let mut picks = Vec::new();
+    for class in 0..classes {
+        let candidates: Vec<Candidate> = sources
+            .iter()
+            .filter(|s| s.becomes == class && masked.contains(&s.id))
+            .map(|s| Candidate { id: s.id, class, cluster: s.cluster, distance: s.distance })
+            .collect();
+        let several = inputs.settings.mask.repaint == Repaint::EveryClass;
+        picks.extend(balanced_pick(&candidates, new, order, inputs.folder.seed)?.into_iter().map(|p| Pick {
+            id: p.id,
+            label: class,
+            // Tells the pictures of one source apart.
+            repeat: if several { p.repeat * classes + class } else { p.repeat },
+        }));
+    }
+    Ok(picks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_that_becomes_every_class_keeps_its_cluster_apart() {
+        let source = |id, label, cluster| Source { id, label, becomes: label, cluster, distance: 0.5 };
+        let all = in_every_class(&[source(1, 0, 0), source(2, 1, 0), source(3, 1, 1)], 2);
+        let seen: Vec<_> = all.iter().map(|s| (s.id, s.label, s.becomes, s.cluster)).collect();
+        assert_eq!(seen, [(1, 0, 0, 0), (1, 0, 1, 0), (2, 1, 0, 2), (2, 1, 1, 2), (3, 1, 0, 3), (3, 1, 1, 3)]);
+    }
 }

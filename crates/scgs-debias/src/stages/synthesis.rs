@@ -1,28 +1,23 @@
-//! Stage `5-synthesis`: the new training pictures.
+//! Stage `5-synthesis`: the new training pictures, and which of them are kept.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-use image::RgbImage;
+use image::{GrayImage, RgbImage};
 use rayon::prelude::*;
-use scgs_data::{Sample, atomic, read_rgb, stream};
-use scgs_diffusion::{BackgroundCrop, CopyPaste, Inpainter, Request};
+use scgs_data::{Sample, atomic, stream};
+use scgs_diffusion::{Inpainter, Request};
 use serde::{Deserialize, Serialize};
 
 use super::{
     Inputs,
     clusters::Pick,
-    masks, objects,
+    filter, masks, painter,
     sources::{self, Variant},
 };
-use crate::{
-    Context, Error, RunFolder,
-    features::Features,
-    run_folder,
-    settings::{InpainterKind, TrainMode},
-};
+use crate::{Context, Error, RunFolder, features::Features, logistic::most_probable, run_folder, training::Trained};
 
 /// Folder name of the pictures made with attention masks.
 pub const STAGE: &str = "5-synthesis";
@@ -56,6 +51,16 @@ pub struct Synthetic {
     pub inpainter: String,
     /// What it was asked to paint.
     pub prompt: String,
+    /// The ERM classifier's answer to the new picture.
+    pub erm_predicted: usize,
+    /// Probability of that answer, 0..=1.
+    pub erm_confidence: f64,
+    /// Mean absolute difference to the source in the repainted part, 0..=1.
+    pub change: f64,
+    /// Why the picture is not used for training; empty when it is.
+    pub dropped: Option<String>,
+    /// How often it is used for training: 0 when it is dropped, more than once where it stands in for a dropped one.
+    pub uses: usize,
 }
 
 /// Folder of a variant's new pictures.
@@ -63,45 +68,51 @@ pub fn stage_name(variant: Variant) -> String {
     format!("{STAGE}{}", variant.suffix())
 }
 
-/// Repaints the sources of a variant through its masks; computes the features of the new pictures where arms are trained on
-/// features. Pictures that an interrupted attempt finished are kept: each is a function of (seed, source, repeat) and its
-/// mask alone.
+/// Repaints the sources of a variant through its masks, looks at the new pictures with the ERM classifier and drops what
+/// `synthesis.filter` asks for. Pictures that an interrupted attempt finished are kept: each is a function of (seed, source,
+/// repeat) and its mask alone.
 ///
 /// # Errors
-/// Those of reading pictures and of the inpainter.
+/// Those of reading pictures and of the inpainter; [`Error::AllDropped`].
 pub fn run(inputs: Inputs<'_>, context: &Context<'_>, variant: Variant) -> Result<(), Error> {
     let stage = stage_name(variant);
     let picks = sources::picks(inputs, variant, &masks::read(inputs.folder, &variant.masks_stage())?)?;
-    let featured = inputs.settings.train.mode == TrainMode::Head;
-    let total = picks.len() * if featured { 2 } else { 1 };
-    inputs.folder.stage(context, &stage, total, |folder| {
+    inputs.folder.stage(context, &stage, picks.len() * 2, |folder| {
         let images = folder.join("images");
         fs_err::create_dir_all(&images)?;
-        let job = Job { inputs, variant, inpainter: inpainter(inputs, variant)?, samples: masks::samples(inputs) };
-        let rows: Vec<Synthetic> = picks.iter().enumerate().map(|(i, pick)| job.row(i, pick)).collect();
+        let inpainter = painter::of(inputs, &context.device, variant)?;
+        let job = Job { inputs, variant, inpainter, samples: masks::samples(inputs) };
+        let mut rows: Vec<Synthetic> = picks.iter().enumerate().map(|(i, pick)| job.row(i, pick)).collect();
         for (i, chunk) in rows.chunks(CHUNK).enumerate() {
             chunk.par_iter().try_for_each(|row| job.paint(folder, row))?;
             context.advance(&stage, i * CHUNK + chunk.len())?;
         }
-        run_folder::write_csv(&folder.join("metadata.csv"), &rows)?;
-        if featured {
-            let network = inputs.erm_network(context)?;
-            let files: Vec<_> = rows.iter().map(|r| (r.img_id, folder.join(&r.img_filename))).collect();
-            let shifted = Context {
-                device: context.device.clone(),
-                cancelled: context.cancelled,
-                report: &|event| match event {
-                    crate::Event::Advanced { done } => {
-                        (context.report)(crate::Event::Advanced { done: rows.len() + done });
-                    }
-                    other => (context.report)(other),
-                },
-            };
-            Features::compute(&shifted, &stage, &network, inputs.input(), &files)?
-                .save(&folder.join("features.safetensors"))?;
+        let files: Vec<_> = rows.iter().map(|r| (r.img_id, folder.join(&r.img_filename))).collect();
+        let shifted = Context {
+            device: context.device.clone(),
+            cancelled: context.cancelled,
+            report: &|event| match event {
+                crate::Event::Advanced { done } => {
+                    (context.report)(crate::Event::Advanced { done: files.len() + done });
+                }
+                other => (context.report)(other),
+            },
+        };
+        let network = inputs.erm_network(context)?;
+        let features = Features::compute(&shifted, &stage, &network, inputs.input(), &files)?;
+        features.save(&folder.join("features.safetensors"))?;
+        let head = Trained::head_of(&network);
+        for (i, row) in rows.iter_mut().enumerate() {
+            (row.erm_predicted, row.erm_confidence) = most_probable(&head.probabilities(features.row(i)));
         }
+        let looked_at: Vec<filter::Seen> =
+            rows.par_iter().map(|row| job.look(folder, row)).collect::<Result<_, _>>()?;
+        filter::apply(&inputs.settings.synthesis.filter, &mut rows, &looked_at, &inputs.index.classes)?;
+        run_folder::write_csv(&folder.join("metadata.csv"), &rows)?;
         let sources: BTreeSet<u64> = rows.iter().map(|r| r.source_id).collect();
-        Ok(format!("{} pictures from {} sources by {}", rows.len(), sources.len(), job.inpainter.name()))
+        let dropped = rows.iter().filter(|r| r.dropped.is_some()).count();
+        let dropped = if dropped == 0 { String::new() } else { format!(", {dropped} dropped") };
+        Ok(format!("{} pictures from {} sources by {}{dropped}", rows.len(), sources.len(), job.inpainter.name()))
     })
 }
 
@@ -119,39 +130,6 @@ pub fn read(folder: &RunFolder, stage: &str) -> Result<Vec<Synthetic>, Error> {
 /// If the file is missing or damaged.
 pub fn features(folder: &RunFolder, stage: &str) -> Result<Features, Error> {
     Features::load(&folder.path(stage, "features.safetensors"))
-}
-
-/// What a variant paints with.
-fn inpainter(inputs: Inputs<'_>, variant: Variant) -> Result<Box<dyn Inpainter>, Error> {
-    let kind = inputs.settings.synthesis.inpainter;
-    let fill = Box::new(background_crop(inputs)?);
-    Ok(match (variant, kind) {
-        (Variant::ContextOnly, _) => Box::new(CopyPaste::context_only(fill)),
-        (_, InpainterKind::BackgroundCrop) => fill,
-        (_, InpainterKind::CopyPaste) => {
-            let paste = CopyPaste::new(fill, objects::cut_outs(inputs, variant)?);
-            Box::new(paste.map_err(|e| Error::Config { origin: "synthesis".into(), message: e.to_string() })?)
-        }
-    })
-}
-
-fn background_crop(inputs: Inputs<'_>) -> Result<BackgroundCrop, Error> {
-    let folder = inputs.backgrounds.ok_or_else(|| Error::Config {
-        origin: "synthesis".into(),
-        message: "the background-crop fill needs pictures without objects: name their folder with --backgrounds DIR"
-            .into(),
-    })?;
-    let mut paths: Vec<PathBuf> = fs_err::read_dir(folder)?
-        .map(|entry| entry.map(|e| e.path()))
-        .collect::<Result<Vec<_>, _>>()?
-        .into_iter()
-        .filter(|p| p.is_file())
-        .collect();
-    paths.sort();
-    let pictures: Result<Vec<RgbImage>, _> = paths.par_iter().map(read_rgb).collect();
-    let pictures = pictures.map_err(|e| Error::BadPictures { bad: vec![e.to_string()], allowed: 0 })?;
-    BackgroundCrop::new(pictures, inputs.settings.synthesis.feather)
-        .map_err(|e| Error::Config { origin: folder.display().to_string(), message: e.to_string() })
 }
 
 /// Everything the painting of a picture needs.
@@ -176,7 +154,31 @@ impl Job<'_> {
             mask: format!("{}/{}.png", self.variant.masks_stage(), pick.id),
             inpainter: self.inpainter.name().to_owned(),
             prompt: self.inputs.prompts.get(pick.label).cloned().unwrap_or_default(),
+            erm_predicted: 0,
+            erm_confidence: 0.0,
+            change: 0.0,
+            dropped: None,
+            uses: 1,
         }
+    }
+
+    /// What the filter needs to know of a new picture.
+    fn look(&self, folder: &Path, row: &Synthetic) -> Result<filter::Seen, Error> {
+        let path = folder.join(&row.img_filename);
+        let new = image::load_from_memory(&fs_err::read(&path)?).map_err(|e| run_folder::table_error(&path, &e))?;
+        let (old, mask) = self.source(row)?;
+        Ok(filter::Seen::of(&old, &new.to_rgb8(), &mask))
+    }
+
+    /// The source of a new picture, and the mask that it was painted through.
+    fn source(&self, row: &Synthetic) -> Result<(RgbImage, GrayImage), Error> {
+        let inputs = self.inputs;
+        let sample = self.samples.get(&row.source_id).ok_or_else(|| Error::RunFolder {
+            path: inputs.folder.path(self.variant.sources_stage(), "sources.csv"),
+            message: format!("picture {} is not in the data set", row.source_id),
+        })?;
+        let mask = masks::load(inputs.folder, &self.variant.masks_stage(), row.source_id)?;
+        Ok((masks::picture(inputs, sample)?, mask))
     }
 
     fn paint(&self, folder: &Path, row: &Synthetic) -> Result<(), Error> {
@@ -184,15 +186,9 @@ impl Job<'_> {
         if path.is_file() {
             return Ok(());
         }
-        let inputs = self.inputs;
-        let sample = self.samples.get(&row.source_id).ok_or_else(|| Error::RunFolder {
-            path: inputs.folder.path(self.variant.sources_stage(), "sources.csv"),
-            message: format!("picture {} is not in the data set", row.source_id),
-        })?;
-        let picture = masks::picture(inputs, sample)?;
-        let mask = masks::load(inputs.folder, &self.variant.masks_stage(), row.source_id)?;
+        let (picture, mask) = self.source(row)?;
         // One stream per (source, repeat); the controls share it, so that only what they change differs.
-        let mut rng = stream(inputs.folder.seed, &format!("{STAGE}/{}", row.source_id), row.repeat as u64);
+        let mut rng = stream(self.inputs.folder.seed, &format!("{STAGE}/{}", row.source_id), row.repeat as u64);
         let request = Request { picture: &picture, mask: &mask, prompt: &row.prompt, class: row.y };
         let painted = self
             .inpainter

@@ -99,13 +99,15 @@ fn show_groups(inputs: Inputs<'_>, set: &mut TrainingSet, grouped: &Grouped) -> 
 
 fn add_synthetic(inputs: Inputs<'_>, set: &mut TrainingSet, stage: &str) -> Result<(), Error> {
     let rows = synthesis::read(inputs.folder, stage)?;
-    if inputs.settings.train.mode == TrainMode::Head {
-        set.features.extend(synthesis::features(inputs.folder, stage)?.pooled);
-    }
-    for row in rows {
+    let head = inputs.settings.train.mode == TrainMode::Head;
+    let features = if head { Some(synthesis::features(inputs.folder, stage)?) } else { None };
+    for (i, row) in rows.into_iter().enumerate().filter(|(_, row)| row.uses > 0) {
+        if let Some(features) = &features {
+            set.features.extend_from_slice(features.row(i));
+        }
         set.files.push((row.img_id, inputs.folder.path(stage, &row.img_filename)));
         set.data.labels.push(row.y);
-        set.data.repeats.push(1);
+        set.data.repeats.push(row.uses);
         set.data.synthetic.push(true);
     }
     Ok(())

@@ -48,7 +48,15 @@ fn parameters(method: Method, settings: &Settings) -> Result<Vec<f64>, Error> {
     let dir = tempfile::tempdir().unwrap();
     let index = index(dir.path());
     let folder = RunFolder::open(dir.path(), 0).unwrap();
-    let inputs = Inputs { index: &index, settings, folder: &folder, weights: None, backgrounds: None, prompts: &[] };
+    let inputs = Inputs {
+        index: &index,
+        settings,
+        folder: &folder,
+        weights: None,
+        backgrounds: None,
+        small_model: None,
+        prompts: &[],
+    };
     let cancelled = AtomicBool::new(false);
     let context = Context { device: Device::flex(), cancelled: &cancelled, report: &|_| {} };
     let files = inputs.files(&index.of(Split::Train));
