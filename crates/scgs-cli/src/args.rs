@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::args_tools::{CamArgs, ClusterArgs, PredictArgs};
+use crate::{
+    args_tools::{CamArgs, ClusterArgs, PredictArgs},
+    args_train::{SweepArgs, TrainArgs},
+};
 
 /// Find what an image classifier wrongly looks at, and repair it with generated training pictures.
 #[derive(Debug, Parser)]
@@ -19,6 +22,8 @@ const AFTER_HELP: &str = "\
 Examples:
   scgs run --dataset habitat                         the whole loop on the embedded pictures
   scgs run --dataset habitat --methods erm,scgs --seeds 3 --set synthesis.share=1.0
+  scgs train --method groupdro --arch efficientnet-lite0 --dataset habitat --out groupdro
+  scgs sweep --dataset habitat --methods jtt --axis jtt.upweight=5,20,100
   scgs report runs/habitat/<hash>                    write the HTML report again
   scgs doctor                                        what is compiled in, what is on this machine
 
@@ -31,6 +36,10 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Run many configurations with the same seeds and put them on one page
     Suite(SuiteArgs),
+    /// Train one method alone and report its accuracy per group
+    Train(TrainArgs),
+    /// Search settings, and rank them by accuracy on the validation split
+    Sweep(SweepArgs),
     /// Accuracy per group of a trained classifier
     Eval(EvalArgs),
     /// Write the HTML report of a finished run
@@ -245,6 +254,8 @@ impl Cli {
         match &self.command {
             Command::Run(a) => a.common.quiet,
             Command::Suite(a) => a.common.quiet,
+            Command::Train(a) => a.common.quiet,
+            Command::Sweep(a) => a.common.quiet,
             Command::Eval(a) => a.common.quiet,
             Command::Report(a) => a.common.quiet,
             Command::Compose(a) => a.common.quiet,

@@ -5,6 +5,7 @@ mod args_inpaint;
 mod args_inpainter;
 mod args_masks;
 mod args_tools;
+mod args_train;
 mod commands;
 mod contact_sheet;
 mod device;
@@ -52,6 +53,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Run(args) => commands::run::run(&args),
         Command::Suite(args) => commands::suite::run(&args),
+        Command::Train(args) => commands::train::run(&args),
+        Command::Sweep(args) => commands::sweep::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
         Command::Report(args) => commands::report::run(&args),
         Command::Compose(args) => commands::compose::run(&args),

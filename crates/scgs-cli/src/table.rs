@@ -1,7 +1,7 @@
 //! The result table on standard output.
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, presets};
-use scgs_debias::{GroupReport, Results, Spread, arms::SeesGroups, results::Row, selection::Criterion};
+use scgs_debias::{GroupReport, Results, Spread, arms::SeesGroups, results::Row, selection::Criterion, sweep};
 
 /// One line per arm: worst group, averages, groups; mean, sd and n over seeds.
 pub(crate) fn of_results(results: &Results) -> String {
@@ -65,6 +65,42 @@ fn of_selection(results: &Results) -> String {
         table.add_row(row);
     }
     format!("\n\n{table}\nworst group on the test split by what chose the epoch on the validation split")
+}
+
+/// The points of a search, best first, a line per method and point.
+pub(crate) fn of_sweep(sweep: &sweep::Table) -> String {
+    let mut table = plain_table();
+    let axes: Vec<String> =
+        sweep.rows.first().map(|r| r.point.iter().map(|p| p.0.clone()).collect()).unwrap_or_default();
+    let mark = if sweep.sees_groups { " [oracle]" } else { "" };
+    let mut header = vec!["".to_owned(), "method".into()];
+    header.extend(axes);
+    header.extend([
+        format!("{}{mark}\n(validation)", sweep.criterion),
+        "worst group\n(test)".into(),
+        "plain\n(test)".into(),
+    ]);
+    table.set_header(header);
+    for row in &sweep.rows {
+        let name = if row.oracle { format!("{} [oracle]", row.method) } else { row.method.clone() };
+        let mut cells = vec![Cell::new(if row.best { "*" } else { "" }), Cell::new(name)];
+        cells.extend(row.point.iter().map(|(_, value)| number(value)));
+        let value = |s: &Option<Spread>| number(&s.as_ref().map_or_else(|| "failed".to_owned(), spread));
+        cells.extend([&row.score, &row.worst_group, &row.plain].map(value));
+        table.add_row(cells);
+    }
+    let labels = if sweep.sees_groups { "which looks at group labels" } else { "without group labels" };
+    let mut text = format!(
+        "{table}\n* best of its method by {} accuracy on the validation split, {labels}, n = {}; the test split ranked nothing",
+        sweep.criterion,
+        sweep.seeds.len()
+    );
+    let mut failures: Vec<&str> = sweep.rows.iter().filter_map(|r| r.failed.as_deref()).collect();
+    failures.dedup();
+    for failure in failures {
+        text.push_str(&format!("\nfailed: {failure}"));
+    }
+    text
 }
 
 /// One evaluated split.

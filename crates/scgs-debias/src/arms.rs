@@ -4,7 +4,12 @@ use std::{cmp::Ordering, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Settings, methods::Method, stages::sources::Variant};
+use crate::{
+    Error, Settings,
+    methods::Method,
+    settings::{LisaMix, TrainMode},
+    stages::sources::Variant,
+};
 
 /// The training pictures of an arm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -142,6 +147,11 @@ impl Arm {
             (Pictures::Scgs(Variant::Generic), _) if !settings.synthesis.inpainter.paints_pictures() => Some(
                 "background-crop and copy-paste paint no whole picture; set synthesis.inpainter to one that does, or leave it out",
             ),
+            (_, Method::Lisa) if settings.lisa.mix == LisaMix::Cutmix && settings.train.mode == TrainMode::Head => {
+                Some(
+                    "lisa.mix = cutmix cuts pictures, which have no place in train.mode = head: set lisa.mix = mixup, or train.mode = full",
+                )
+            }
             (pictures, Method::Pretrain) if !pictures.has_synthetic() => Some(
                 "it learns from new pictures first and real ones after: combine it with pictures, as in scgs+pretrain",
             ),
@@ -266,6 +276,8 @@ mod tests {
         assert!(message.contains("set mask.repaint"), "{message}");
         settings.mask.repaint = Repaint::Swap;
         assert_eq!(Arm::all(&settings).len(), all.len() + 1);
+        settings.lisa.mix = LisaMix::Cutmix;
+        assert_eq!(Arm::all(&settings).len(), all.len() + 1 - 2, "neither lisa nor scgs+lisa");
     }
 
     #[test]

@@ -107,6 +107,11 @@ pub enum Error {
         /// The split.
         split: String,
     },
+    /// Occurs when groups have no picture in a split that something needs them in; all are listed.
+    #[error(
+        "groups without a picture: {}; use splits in which every group occurs, or leave out what needs them", .0.join("; ")
+    )]
+    EmptyGroups(Vec<String>),
     /// Occurs when arms of `--methods` cannot be used; all of them are listed.
     #[error("{}\nknown are {known}", .problems.join("\n"))]
     UnknownArms {

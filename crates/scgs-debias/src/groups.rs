@@ -75,6 +75,11 @@ impl GroupReport {
         }
     }
 
+    /// A report from stored counts, in group order.
+    pub fn from_groups(groups: Vec<Group>) -> Self {
+        Self { groups }
+    }
+
     /// The groups, ordered by label, then attribute.
     pub fn groups(&self) -> &[Group] {
         &self.groups

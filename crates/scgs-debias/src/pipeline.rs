@@ -1,5 +1,7 @@
 //! The whole loop for one seed: data, stages, arms, results.
 
+mod single;
+
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -8,6 +10,8 @@ use std::{
 use scgs_data::{Definition, Grouped, ReadOptions, Split, habitat};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+
+pub use single::{Identity, Single, refusals, train_one};
 
 use crate::{
     Context, Error, Event, Results, RunFolder, Settings,
@@ -132,7 +136,7 @@ impl Plan {
         }
     }
 
-    fn composed(&self) -> bool {
+    pub(crate) fn composed(&self) -> bool {
         self.definition.composed && self.data_dir.is_none()
     }
 }

@@ -12,6 +12,8 @@ pub(crate) mod predict;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod suite;
+pub(crate) mod sweep;
+pub(crate) mod train;
 pub(crate) mod train_inpainter;
 
 use std::io::Write as _;
@@ -37,6 +39,16 @@ fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
 
 /// Definition and settings of a data set. A configuration file may name the data set (`dataset = "..."`).
 fn resolve(args: &DataArgs) -> anyhow::Result<(Definition, Settings)> {
+    let (definition, file) = definition(args)?;
+    let settings = Settings::resolve(&definition, args.profile.as_deref(), file, &args.sets)?;
+    Ok((definition, settings))
+}
+
+/// A configuration file's name and content.
+type ConfigFile = Option<(String, toml::Table)>;
+
+/// Definition of a data set, and the configuration file, which may name it.
+fn definition(args: &DataArgs) -> anyhow::Result<(Definition, ConfigFile)> {
     let mut name = args.dataset.clone();
     let mut file = None;
     if let Some(path) = &args.config {
@@ -58,9 +70,7 @@ fn resolve(args: &DataArgs) -> anyhow::Result<(Definition, Settings)> {
             known(args)
         );
     }
-    let definition = Definition::read(&path)?;
-    let settings = Settings::resolve(&definition, args.profile.as_deref(), file, &args.sets)?;
-    Ok((definition, settings))
+    Ok((Definition::read(&path)?, file))
 }
 
 fn known(args: &DataArgs) -> String {

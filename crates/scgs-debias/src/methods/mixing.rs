@@ -6,7 +6,7 @@ use crate::{
     Error,
     methods::objective::Risk,
     minibatch::Mixing,
-    settings::{LisaSettings, MixSettings},
+    settings::{LisaMix, LisaSettings, MixSettings},
 };
 
 /// mixup.
@@ -42,6 +42,7 @@ impl TrainingMethod for LisaMethod {
         let mixing = Mixing::Lisa {
             alpha: self.0.alpha,
             same_label: self.0.same_label,
+            cut: self.0.mix == LisaMix::Cutmix,
             labels: data.labels.clone(),
             domains: groups.domains.clone(),
         };

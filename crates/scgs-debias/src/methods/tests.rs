@@ -118,7 +118,7 @@ fn cases() -> Vec<Case> {
     let adamw = case("erm-adamw", Box::new(Risk));
     let afr = case("afr", Box::new(Risk));
     let average = case("average", Box::new(Risk));
-    let lisa = Mixing::Lisa { alpha: 2.0, same_label: 0.5, labels: labels(), domains: attributes() };
+    let lisa = Mixing::Lisa { alpha: 2.0, same_label: 0.5, cut: false, labels: labels(), domains: attributes() };
     // The answers of a first classifier that looks at the attribute alone.
     let contrast = Contrast { each: 4, labels: labels(), answers: attributes() };
     let cnc = case("cnc", Box::new(Cnc { temperature: 0.1, weight: 0.75 }));

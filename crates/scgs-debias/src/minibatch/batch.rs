@@ -100,6 +100,8 @@ pub enum Mixing {
         alpha: f64,
         /// Probability of intra-label mixing, 0..=1.
         same_label: f64,
+        /// Cut a rectangle as CutMix does, instead of a weighted mean.
+        cut: bool,
         /// Class per row of the data.
         labels: Vec<usize>,
         /// Domain (value of the spurious attribute) per row of the data.
@@ -195,19 +197,14 @@ fn mix(chunk: &[usize], rows: &[usize], mixing: &Mixing, rng: &mut ChaCha8Rng) -
     let items = match mixing {
         Mixing::None => chunk.iter().copied().map(plain).collect(),
         Mixing::Mixup { alpha } | Mixing::Cutmix { alpha } => {
-            let mut keep = symmetric_beta(*alpha, rng);
-            let cut = matches!(mixing, Mixing::Cutmix { .. }).then(|| rectangle(keep, rng));
-            if let Some([top, left, bottom, right]) = cut {
-                // At the border the rectangle is smaller than drawn; the labels follow what is really replaced.
-                keep = 1.0 - (bottom - top) * (right - left);
-            }
+            let (keep, cut) = share(*alpha, matches!(mixing, Mixing::Cutmix { .. }), rng);
             let mut partners = chunk.to_vec();
             partners.shuffle(rng);
             let partner = |row| Some(Partner { row, keep, cut });
             chunk.iter().zip(partners).map(|(&row, p)| Item { row, partner: partner(p) }).collect()
         }
-        Mixing::Lisa { alpha, same_label, labels, domains } => {
-            let keep = symmetric_beta(*alpha, rng);
+        Mixing::Lisa { alpha, same_label, cut, labels, domains } => {
+            let (keep, cut) = share(*alpha, *cut, rng);
             let intra_label = rng.random::<f64>() < *same_label;
             chunk
                 .iter()
@@ -216,12 +213,23 @@ fn mix(chunk: &[usize], rows: &[usize], mixing: &Mixing, rng: &mut ChaCha8Rng) -
                         rows.iter().copied().filter(|&other| pairs(labels, domains, row, other, intra_label)).collect();
                     // An example without a partner stays as it is.
                     let partner = (!pool.is_empty()).then(|| pool[rng.random_range(0..pool.len())]);
-                    Item { row, partner: partner.map(|row| Partner { row, keep, cut: None }) }
+                    Item { row, partner: partner.map(|row| Partner { row, keep, cut }) }
                 })
                 .collect()
         }
     };
     Batch { items, positives: 0 }
+}
+
+/// The kept share of a batch, and its rectangle where pictures are cut.
+fn share(alpha: f64, cut: bool, rng: &mut ChaCha8Rng) -> (f64, Option<[f64; 4]>) {
+    let keep = symmetric_beta(alpha, rng);
+    if !cut {
+        return (keep, None);
+    }
+    let [top, left, bottom, right] = rectangle(keep, rng);
+    // At the border the rectangle is smaller than drawn; the labels follow what is really replaced.
+    (1.0 - (bottom - top) * (right - left), Some([top, left, bottom, right]))
 }
 
 /// LISA's pairing rule: same class and another domain, or same domain and another class.

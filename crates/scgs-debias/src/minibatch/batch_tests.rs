@@ -32,7 +32,7 @@ fn weighted_draws_follow_the_weights_and_never_take_weight_zero() {
 fn lisa_pairs_by_label_or_by_domain_and_nothing_else() {
     let rows: Vec<usize> = (0..8).collect();
     for (same_label, rule) in [(1.0, true), (0.0, false)] {
-        let mixing = Mixing::Lisa { alpha: 2.0, same_label, labels: LABELS.to_vec(), domains: DOMAINS.to_vec() };
+        let mixing = lisa(same_label, false);
         let mut partners = 0;
         for e in 0..50 {
             for batch in epoch(&rows, 8, &Sampler::Shuffle, &mixing, &mut stream(3, "t", e)) {
@@ -45,6 +45,23 @@ fn lisa_pairs_by_label_or_by_domain_and_nothing_else() {
             }
         }
         assert_eq!(partners, 400);
+    }
+}
+
+fn lisa(same_label: f64, cut: bool) -> Mixing {
+    Mixing::Lisa { alpha: 2.0, same_label, cut, labels: LABELS.to_vec(), domains: DOMAINS.to_vec() }
+}
+
+#[test]
+fn lisa_may_cut_instead_of_blending_and_pairs_the_same_way() {
+    let rows: Vec<usize> = (0..8).collect();
+    for batch in epoch(&rows, 8, &Sampler::Shuffle, &lisa(1.0, true), &mut stream(3, "cut", 0)) {
+        for item in batch.items {
+            let partner = item.partner.unwrap();
+            let [top, left, bottom, right] = partner.cut.unwrap();
+            assert!((partner.keep - (1.0 - (bottom - top) * (right - left))).abs() < 1e-12);
+            assert!(pairs(&LABELS, &DOMAINS, item.row, partner.row, true));
+        }
     }
 }
 

@@ -90,6 +90,10 @@ pub type OnEpoch<'a, M> = dyn FnMut(&M, &Metrics) -> Result<ControlFlow<()>, Err
 /// # Errors
 /// [`Error::Diverged`] if the loss is not finite; [`Error::NoBatch`] if an epoch has no batch;
 /// [`Error::Interrupted`]; the errors of `forward` and `on_epoch`.
+///
+/// # Panics
+/// If two parameters of the model have one id, as those of a module and its clone do: gradients and the optimiser's
+/// state are kept by id, so that one of the two would not learn and the other would learn from the wrong loss.
 #[expect(clippy::too_many_arguments, reason = "the parts of a run are independent of each other")]
 pub fn train<M: Module>(
     context: &Context<'_>,
@@ -102,6 +106,10 @@ pub fn train<M: Module>(
     forward: &Forward<'_, M>,
     on_epoch: &mut OnEpoch<'_, M>,
 ) -> Result<(M, Vec<Metrics>), Error> {
+    assert!(
+        update::ids_are_distinct(&model),
+        "{stage}: two parameters share an id; make a second model instead of a clone"
+    );
     let mut optimiser = schedule.optimiser();
     let start = update::values(&model);
     let mut average = schedule.average.map(|decay| update::Average::new(&model, decay));

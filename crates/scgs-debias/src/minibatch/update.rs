@@ -1,6 +1,6 @@
 //! Changes of gradients and parameters between `backward` and the optimiser.
 
-use std::marker::PhantomData;
+use std::{collections::BTreeSet, marker::PhantomData};
 
 use burn::{
     Tensor,
@@ -24,6 +24,24 @@ struct Collect {
 impl ModuleVisitor for Collect {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         self.into.register(param.id, plain(param.val()));
+    }
+}
+
+/// Whether no two parameters have the same id.
+pub(super) fn ids_are_distinct<M: Module>(module: &M) -> bool {
+    let mut visitor = Ids { seen: BTreeSet::new(), distinct: true };
+    module.visit(&mut visitor);
+    visitor.distinct
+}
+
+struct Ids {
+    seen: BTreeSet<u64>,
+    distinct: bool,
+}
+
+impl ModuleVisitor for Ids {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.distinct &= self.seen.insert(param.id.val());
     }
 }
 

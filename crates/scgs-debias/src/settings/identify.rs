@@ -49,15 +49,18 @@ pub struct IdentifySettings {
     pub folds: usize,
     /// Inverse L2 strength of the held-out heads, above 0.
     pub c: f64,
-    /// Epochs of the early-stopped head (rule `early-epoch`).
+    /// Epochs of the early-stopped classifier (rule `early-epoch`): a head on the ERM features, in mode `full` a network
+    /// from the starting weights, as in JTT.
     pub epoch: usize,
-    /// Learning rate of the early-stopped head (rule `early-epoch`).
+    /// Its learning rate, which stays the same.
     pub learning_rate: f64,
+    /// Its weight decay, 0 or more.
+    pub weight_decay: f64,
 }
 
 impl Default for IdentifySettings {
     fn default() -> Self {
-        Self { rule: IdentifyRule::Background, folds: 5, c: 1e-3, epoch: 1, learning_rate: 1e-4 }
+        Self { rule: IdentifyRule::Background, folds: 5, c: 1e-3, epoch: 1, learning_rate: 1e-4, weight_decay: 0.0 }
     }
 }
 
@@ -107,6 +110,8 @@ impl IdentifySettings {
         checks.require(positive(self.c), "identify.c", &self.c, "a number above 0");
         checks.require((1..=10_000).contains(&self.epoch), "identify.epoch", &self.epoch, "1 to 10000");
         checks.require(positive(self.learning_rate), "identify.learning_rate", &self.learning_rate, "a number above 0");
+        let decay = self.weight_decay;
+        checks.require(decay >= 0.0 && decay.is_finite(), "identify.weight_decay", &decay, "0 or more");
     }
 }
 

@@ -142,6 +142,16 @@ impl Default for MixSettings {
     }
 }
 
+/// How LISA mixes two pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LisaMix {
+    /// By a weighted mean.
+    Mixup,
+    /// By a rectangle, as its authors do on CelebA and MetaShift; needs `train.mode = full`.
+    Cutmix,
+}
+
 /// `[lisa]`: LISA (Yao et al. 2022).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -150,11 +160,13 @@ pub struct LisaSettings {
     pub alpha: f64,
     /// Probability that a batch is mixed within classes and across domains, 0 to 1; else within domains.
     pub same_label: f64,
+    /// `mixup` or `cutmix`.
+    pub mix: LisaMix,
 }
 
 impl Default for LisaSettings {
     fn default() -> Self {
-        Self { alpha: 2.0, same_label: 0.5 }
+        Self { alpha: 2.0, same_label: 0.5, mix: LisaMix::Mixup }
     }
 }
 

@@ -9,11 +9,12 @@ mod input;
 mod layers;
 mod mask;
 mod methods;
+mod per_method;
 mod relevance;
 mod synthesis;
 mod train;
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use scgs_data::{Definition, HabitatConfig};
 use serde::{Deserialize, Serialize};
@@ -25,12 +26,13 @@ pub use input::{BackboneSettings, DataSettings};
 pub use mask::{ControlShape, MaskSettings};
 pub use methods::{
     AfrSettings, CncSettings, CvarDroSettings, DfrSettings, DfrSplit, GroupDroSettings, JttSettings, LffSettings,
-    LisaSettings, MasktuneSettings, MixSettings, Penalty, PretrainSettings,
+    LisaMix, LisaSettings, MasktuneSettings, MixSettings, Penalty, PretrainSettings,
 };
+pub use per_method::MethodTraining;
 pub use synthesis::{FillKind, FilterSettings, InpainterKind, SmallSettings, SynthesisSettings};
 pub use train::{HeadSettings, TrainMode, TrainSettings};
 
-use crate::{Error, look::Look};
+use crate::{Error, look::Look, methods::Method};
 use layers::{config_error, layer, parse_set};
 
 /// All settings that can change a result, except the seed and the list of arms.
@@ -79,6 +81,9 @@ pub struct Settings {
     pub cnc: CncSettings,
     /// New pictures first, real ones after.
     pub pretrain: PretrainSettings,
+    /// What single methods are trained with instead of `[train]`, by their names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub methods: BTreeMap<String, MethodTraining>,
 }
 
 /// One impossible setting.
@@ -169,8 +174,14 @@ impl Settings {
         self.mask.check(&mut checks);
         self.synthesis.check(&mut checks);
         methods::check(self, &mut checks);
+        per_method::check(&self.methods, &mut checks);
         let problems = checks.problems;
         if problems.is_empty() { Ok(()) } else { Err(Error::Settings(problems)) }
+    }
+
+    /// How `method` is trained: `[train]`, with `[methods.<name>]` over it.
+    pub fn train_for(&self, method: Method) -> TrainSettings {
+        self.methods.get(method.name()).map_or_else(|| self.train.clone(), |own| own.over(&self.train))
     }
 
     /// Twelve hexadecimal digits that change with every setting and with `identity`: the data set, the device and the

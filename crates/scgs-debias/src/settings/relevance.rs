@@ -1,8 +1,9 @@
 //! Which settings can change what a stage writes. Two configurations that agree in them may share the finished stage.
 
-use super::{MaskSettings, Settings, SynthesisSettings, TrainMode, TrainSettings};
+use super::{MaskSettings, MethodTraining, Settings, SynthesisSettings, TrainMode, TrainSettings};
 use crate::{
     arms::{Arm, Pictures},
+    methods::Method,
     stages::{clusters, evaluate, training_set},
 };
 
@@ -17,9 +18,9 @@ impl Settings {
             backbone: self.backbone.clone(),
             ..Self::default()
         };
-        // The last layer of the first classifier is solved for: of all that says how to train, its penalty alone counts.
-        let solved = TrainSettings { mode: self.train.mode, c: self.train.c, ..TrainSettings::default() };
-        let trained = Self { train: if full { self.train.clone() } else { solved }, ..pictures.clone() };
+        let own = |(name, _): &(&String, &MethodTraining)| full && name.as_str() == Method::Erm.name();
+        let methods = self.methods.iter().filter(own).map(|(name, own)| (name.clone(), own.clone())).collect();
+        let trained = Self { train: self.first_training(), methods, ..pictures.clone() };
         let identified = Self { identify: self.identify.clone(), ..trained.clone() };
         // The pick among the clusters follows from how many pictures are added; sources and masks do not.
         let clustered = Self {
@@ -59,7 +60,17 @@ impl Settings {
         }
     }
 
-    /// Of methods, every section is kept: few of them are ever changed.
+    /// What of `[train]` concerns the first classifier, and so everything before the arms: in mode `head` its last layer is
+    /// solved for.
+    fn first_training(&self) -> TrainSettings {
+        let default = TrainSettings::default();
+        match self.train.mode {
+            TrainMode::Head => TrainSettings { mode: self.train.mode, c: self.train.c, ..default },
+            TrainMode::Full => TrainSettings { long: default.long, head: default.head, ..self.train.clone() },
+        }
+    }
+
+    /// The arm's own method keeps every method's section: few of them are ever changed.
     fn relevant_to_arm(&self, arm: Arm, [trained, clustered, painted]: [Self; 3]) -> Self {
         let base = match arm.pictures {
             Pictures::Scgs(_) => painted,
@@ -127,6 +138,14 @@ mod tests {
             differs(&changed, "3-clusters") && differs(&changed, "6-duplicate") && differs(&changed, "5-synthesis")
         );
         assert!(!differs(&changed, "3-sources") && !differs(&changed, "4-masks"));
+        let mut changed = base.clone();
+        changed.train.head.learning_rate = 0.5;
+        assert!(!differs(&changed, "1-erm") && !differs(&changed, "5-synthesis") && differs(&changed, "6-groupdro"));
+        let full = |smoothing| Settings {
+            train: TrainSettings { mode: TrainMode::Full, smoothing, ..TrainSettings::default() },
+            ..Settings::default()
+        };
+        assert_ne!(full(0.0).relevant_to("1-erm"), full(0.1).relevant_to("1-erm"), "every setting of mode full counts");
         let mut changed = base.clone();
         changed.jtt.upweight = 7;
         assert!(differs(&changed, "6-jtt") && differs(&changed, "6-scgs+jtt") && !differs(&changed, "5-synthesis"));

@@ -60,6 +60,56 @@ fn every_problem_is_listed_with_its_range() {
 }
 
 #[test]
+fn a_method_may_have_training_settings_of_its_own() {
+    let d = definition("[profiles.paper.methods.jtt]\nlearning_rate = 1e-5\nweight_decay = 1.0\n");
+    let s = Settings::resolve(&d, Some("paper"), None, &["methods.jtt.epochs=3".to_owned()]).unwrap();
+    let jtt = s.train_for(Method::Jtt);
+    assert_eq!((jtt.learning_rate, jtt.weight_decay, jtt.epochs), (1e-5, 1.0, 3));
+    assert_eq!(TrainSettings { learning_rate: 1e-3, weight_decay: 1e-4, epochs: 10, ..jtt }, s.train);
+    assert_eq!(s.train_for(Method::Erm), s.train);
+    let base = Settings::default();
+    assert_ne!(s.hash(&["d"]), base.hash(&["d"]));
+    let sets = ["methods.erm.epochs=0", "methods.jtt.learning_rate=-1", "methods.jt.momentum=1"].map(str::to_owned);
+    let message = Settings::resolve(&d, None, None, &sets).unwrap_err().to_string();
+    for part in ["5 setting(s)", "methods is erm", "methods is jt,", "epochs is 0", "rate is -1", "momentum is 1"] {
+        assert!(message.contains(part), "{part} in {message}");
+    }
+}
+
+#[test]
+fn every_shipped_profile_can_be_used_and_has_the_published_numbers() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets");
+    let mut profiles = 0;
+    for entry in fs_err::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "toml") {
+            let definition = Definition::read(&path).unwrap();
+            for profile in definition.profiles.keys() {
+                Settings::resolve(&definition, Some(profile), None, &[]).unwrap();
+                profiles += 1;
+            }
+        }
+    }
+    assert!(profiles >= 10, "{profiles}");
+    let paper = |name: &str| {
+        let definition = Definition::read(folder.join(name)).unwrap();
+        Settings::resolve(&definition, Some("paper"), None, &[]).unwrap()
+    };
+    let (waterbirds, celeba) = (paper("waterbirds.toml"), paper("celeba.toml"));
+    let of = |s: &Settings, method| {
+        let t = s.train_for(method);
+        (t.epochs, t.batch, t.learning_rate, t.weight_decay)
+    };
+    assert_eq!(of(&waterbirds, Method::Erm), (300, 64, 1e-3, 1e-4));
+    assert_eq!(of(&waterbirds, Method::Jtt), (300, 64, 1e-5, 1.0));
+    assert_eq!(of(&waterbirds, Method::Dfr), (100, 32, 1e-3, 1e-3));
+    assert_eq!((waterbirds.jtt.upweight, waterbirds.identify.epoch, waterbirds.cnc.samples), (100, 60, 17));
+    assert_eq!(of(&celeba, Method::Jtt), (50, 128, 1e-5, 0.1));
+    assert_eq!(of(&celeba, Method::Afr), (20, 100, 3e-3, 1e-4));
+    assert_eq!((celeba.jtt.upweight, celeba.identify.epoch, celeba.afr.gamma), (50, 1, 1.44));
+}
+
+#[test]
 fn the_message_names_the_layer_that_is_wrong() {
     let wrong = |profile, file: Option<(String, toml::Table)>, sets: &[String]| {
         let d = definition("[profiles.broken]\ntrain.cc = 1\n");

@@ -8,12 +8,14 @@ use crate::{
     Context, Error, RunFolder,
     features::Features,
     logistic::{self, Examples, LinearHead, Standardiser, most_probable},
+    logs,
     methods::{Method, TrainingData},
+    minibatch::Metrics,
     run_folder,
     selection::Criterion,
     settings::TrainMode,
     stages::retrain::TrainingSet,
-    training::Trained,
+    training::{LogLine, Trained},
 };
 
 /// Folder name.
@@ -33,7 +35,7 @@ pub struct Prediction {
 }
 
 /// Trains the classifier and writes `model.safetensors`, `features-train.safetensors`, `features-val.safetensors`,
-/// `predictions-train.csv`, `predictions-val.csv` and, where mini-batches are used, `metrics.jsonl`.
+/// `predictions-train.csv`, `predictions-val.csv` and the files of [`logs`].
 ///
 /// # Errors
 /// Those of reading pictures and weights, [`Error::Diverged`], [`Error::Interrupted`].
@@ -42,7 +44,7 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), Error> {
     let val = inputs.usable(Split::Val)?;
     let steps = match inputs.settings.train.mode {
         TrainMode::Head => 0,
-        TrainMode::Full => retrain::steps(inputs, train.len()),
+        TrainMode::Full => retrain::steps(inputs, Method::Erm, train.len()),
     };
     inputs.folder.stage(context, STAGE, steps + train.len() + val.len(), |folder| {
         let model = folder.join("model.safetensors");
@@ -52,6 +54,7 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), Error> {
             let all: Vec<_> = train.iter().chain(&val).copied().collect();
             Features::compute(context, STAGE, network, inputs.input(), &inputs.files(&all))
         };
+        let mut log = Vec::new();
         let (features, network, note) = match inputs.settings.train.mode {
             TrainMode::Head => {
                 let network = inputs.fresh_network(&context.device)?;
@@ -76,7 +79,7 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), Error> {
                 // epoch is taken.
                 let groups = vec![0; val.len()];
                 let mut chosen = retrain::train(inputs, context, STAGE, Method::Erm, &set, groups)?;
-                retrain::write_log(folder, &chosen.log)?;
+                log = chosen.log;
                 let Some((_, Trained::Network(network))) = chosen.models.remove(&Criterion::Last) else {
                     unreachable!("a network trainer leaves a network");
                 };
@@ -89,11 +92,17 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), Error> {
         let (on_train, on_val) = split_rows(features, train.len());
         on_train.save(&folder.join("features-train.safetensors"))?;
         on_val.save(&folder.join("features-val.safetensors"))?;
+        let losses: Vec<f64> =
+            labels.iter().enumerate().map(|(i, &l)| -head.probabilities(on_train.row(i))[l].ln()).collect();
         let on_train = predict(&head, &on_train, &labels);
         let val_labels: Vec<usize> = val.iter().map(|s| s.label).collect();
         let on_val = predict(&head, &on_val, &val_labels);
         run_folder::write_csv(&folder.join("predictions-train.csv"), &on_train)?;
         run_folder::write_csv(&folder.join("predictions-val.csv"), &on_val)?;
+        if log.is_empty() {
+            log.push(solved(&on_train, &losses, &on_val));
+        }
+        logs::write(folder, &log)?;
         Ok(format!("{note}; accuracy {:.3} on train, {:.3} on val", accuracy(&on_train), accuracy(&on_val)))
     })
 }
@@ -150,4 +159,17 @@ fn split_rows(mut all: Features, first: usize) -> (Features, Features) {
 
 fn accuracy(predictions: &[Prediction]) -> f64 {
     predictions.iter().filter(|p| p.label == p.predicted).count() as f64 / predictions.len() as f64
+}
+
+/// The log line of a solved last layer: one step, whose loss is that of the solution.
+fn solved(on_train: &[Prediction], losses: &[f64], on_val: &[Prediction]) -> LogLine {
+    let metrics = Metrics {
+        epoch: 1,
+        step: 1,
+        loss: losses.iter().sum::<f64>() / losses.len() as f64,
+        accuracy: accuracy(on_train),
+        learning_rate: 0.0,
+        state: Vec::new(),
+    };
+    LogLine { phase: "train", metrics, validation: Some(accuracy(on_val)) }
 }

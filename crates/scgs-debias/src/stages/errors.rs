@@ -10,20 +10,22 @@ use burn::{
     tensor::{Tensor, TensorData},
 };
 use rand::seq::SliceRandom;
-use scgs_data::stream;
+use scgs_data::{Split, stream};
 
 use super::{
     Inputs,
     erm::{self, Prediction},
 };
 use crate::{
-    Context, Error, RunFolder,
+    Context, Error, RunFolder, Settings,
     features::Features,
     logistic::{self, Examples, Standardiser, most_probable},
-    methods::objective::Risk,
+    methods::{Phase, Trainer as _, TrainingData, objective::Risk},
     minibatch::{self, Decay, Mixing, OptimiserKind, Sampler, Schedule, Targets, Visits},
     run_folder,
-    settings::{IdentifyRule, IdentifySettings},
+    selection::{Criterion, Selector},
+    settings::{IdentifyRule, IdentifySettings, TrainMode, TrainSettings},
+    trainers::{NetworkTrainer, Watch},
 };
 
 /// Folder name.
@@ -77,6 +79,9 @@ fn identify(
         IdentifyRule::HeldOut | IdentifyRule::EarlyEpoch => &features.pooled,
     };
     let probabilities = match settings.rule {
+        IdentifyRule::EarlyEpoch if inputs.settings.train.mode == TrainMode::Full => {
+            early_network(inputs, context, labels)?
+        }
         IdentifyRule::EarlyEpoch => early_epoch(inputs, context, matrix, features.width, labels)?,
         _ => held_out(inputs.folder.seed, context, matrix, features.width, labels, inputs.classes(), settings)?,
     };
@@ -128,6 +133,41 @@ fn held_out(
     Ok(probabilities)
 }
 
+/// A network from the starting weights, stopped after `identify.epoch` passes at a constant rate: JTT's first stage.
+fn early_network(inputs: Inputs<'_>, context: &Context<'_>, labels: &[usize]) -> Result<Vec<Vec<f64>>, Error> {
+    let identify = &inputs.settings.identify;
+    let train = TrainSettings {
+        epochs: identify.epoch,
+        learning_rate: identify.learning_rate,
+        weight_decay: identify.weight_decay,
+        schedule: Decay::Constant,
+        warmup: 0,
+        average: 0.0,
+        ..inputs.settings.train.clone()
+    };
+    let settings = Settings { train, ..inputs.settings.clone() };
+    let inputs = Inputs { settings: &settings, ..inputs };
+    let files = inputs.files(&inputs.usable(Split::Train)?);
+    let data = TrainingData { stream: (inputs.folder.seed, STAGE.to_owned()), ..erm::data_of(inputs, labels) };
+    // No model is chosen here, so there is nothing to judge one by.
+    let nothing = Selector::new(Vec::new(), inputs.classes(), Vec::new());
+    let mut watch = Watch::new(nothing, Vec::new(), Criterion::Last, 0);
+    let mut trainer = NetworkTrainer {
+        inputs,
+        context,
+        stage: STAGE,
+        data: &data,
+        files: &files,
+        validation: &[],
+        real: labels.len(),
+        stage_one: false,
+        watch: &mut watch,
+        network: None,
+    };
+    trainer.run(Phase { name: "identify", last: false, ..Phase::risk(data.rows(), labels.len()) })?;
+    trainer.probabilities()
+}
+
 /// A head on standardised features, stopped after `identify.epoch` passes at a constant rate.
 fn early_epoch(
     inputs: Inputs<'_>,
@@ -154,7 +194,7 @@ fn early_epoch(
         decay: Decay::Constant,
         warmup: 0,
         optimiser: OptimiserKind::Sgd,
-        weight_decay: 0.0,
+        weight_decay: settings.weight_decay,
         momentum: 0.9,
         clip: None,
         accumulate: 1,

@@ -20,6 +20,7 @@ use crate::{
     arms::{Arm, Pictures},
     features::{Features, Input},
     logistic::{most_probable, softmax},
+    logs,
     measures::Measures,
     methods::Method,
     run_folder,
@@ -30,6 +31,8 @@ use crate::{
 
 /// Folder of the test split's features (mode `head`); written when every choice has been made.
 pub const TEST_STAGE: &str = "6-test";
+/// Counts per group of the validation split; absent where a group is.
+const VALIDATION_GROUPS: &str = "validation-groups.json";
 const BATCH: usize = 32;
 
 /// Folder name of an arm.
@@ -60,7 +63,7 @@ struct Answer {
 }
 
 /// Trains an arm and reports its accuracy per group of the test split: `model.safetensors`, `predictions.csv`,
-/// `groups.json`, `validation.json`, `selection.json`, `measures.json` and `metrics.jsonl`.
+/// `groups.json`, `validation.json`, `selection.json`, `measures.json` and the files of [`logs`].
 ///
 /// # Errors
 /// [`Error::EmptyGroup`], [`Error::ImpossibleArm`], and those of training.
@@ -77,7 +80,7 @@ pub fn run(
     }
     let head = inputs.settings.train.mode == TrainMode::Head;
     let set = training_set::of(inputs, context, arm, grouped, balanced)?;
-    let total = if head { 0 } else { retrain::steps(inputs, inputs.usable(Split::Train)?.len()) };
+    let total = if head { 0 } else { retrain::steps(inputs, arm.method, inputs.usable(Split::Train)?.len()) };
     inputs.folder.stage(context, &stage, total, |folder| {
         let (val, test) = (inputs.usable(Split::Val)?, inputs.usable(Split::Test)?);
         let groups = group_numbers(grouped, &val);
@@ -87,7 +90,11 @@ pub fn run(
         } else {
             retrain::train(inputs, context, &stage, arm.method, &set, groups)?
         };
-        retrain::write_log(folder, &chosen.log)?;
+        if stage_one {
+            logs::copy(&inputs.folder.path(erm::STAGE, ""), folder)?;
+        } else {
+            logs::write(folder, &chosen.log)?;
+        }
         let mut selected = Vec::new();
         let mut reported = None;
         let wanted = inputs.settings.train.selection;
@@ -102,15 +109,19 @@ pub fn run(
                 report: report(grouped, &predictions(&on_test), "test")?,
             });
             if criterion == wanted || stage_one {
-                reported = Some((model, on_test));
+                reported = Some((model, on_val, on_test));
             }
         }
-        let (model, on_test) = reported.expect("every criterion chooses a model");
+        let (model, on_val, on_test) = reported.expect("every criterion chooses a model");
         save(inputs, context, stage_one, &model, &folder.join("model.safetensors"))?;
         let this = selected.iter().find(|s| s.criterion == wanted).unwrap_or(&selected[0]);
         run_folder::write_csv(&folder.join("predictions.csv"), &predictions(&on_test))?;
         run_folder::write_json(&folder.join("validation.json"), &this.validation)?;
         run_folder::write_json(&folder.join("groups.json"), &this.report)?;
+        // For choosing settings with oracle knowledge only; a validation split need not have every group.
+        if let Ok(on_val) = report(grouped, &predictions(&on_val), "val") {
+            run_folder::write_json(&folder.join(VALIDATION_GROUPS), &on_val)?;
+        }
         run_folder::write_json(&folder.join("selection.json"), &selected)?;
         run_folder::write_json(&folder.join("measures.json"), &measures(inputs, grouped, &test, &on_test))?;
         Ok(format!("worst group {:.3}, average {:.3}", this.report.worst_group(), this.report.plain()))
@@ -269,6 +280,14 @@ pub fn read_predictions(folder: &RunFolder, arm: Arm) -> Result<Vec<Prediction>,
 /// If the file is missing or damaged.
 pub fn read_validation(folder: &RunFolder, arm: Arm) -> Result<Validation, Error> {
     run_folder::read_json(&folder.path(&stage_name(arm), "validation.json"))
+}
+
+/// Reads the counts per group of the validation split: what only an oracle may choose settings by.
+///
+/// # Errors
+/// If the file is missing, because a group has no validation picture, or damaged.
+pub fn read_validation_groups(folder: &RunFolder, arm: Arm) -> Result<GroupReport, Error> {
+    run_folder::read_json(&folder.path(&stage_name(arm), VALIDATION_GROUPS))
 }
 
 /// Reads the report of a finished arm.

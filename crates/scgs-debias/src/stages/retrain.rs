@@ -1,19 +1,19 @@
 //! Training of one arm: its pictures and its method, in the run's mode.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use scgs_data::{Split, atomic};
+use scgs_data::Split;
 
 use super::{Inputs, erm};
 use crate::{
-    Context, Error,
+    Context, Error, Settings,
     features::Features,
     logistic::Standardiser,
     methods::{Method, TrainingData},
     selection::Selector,
     settings::TrainMode,
     trainers::{Changed, HeadTrainer, Matrix, NetworkTrainer, Watch},
-    training::{Chosen, LogLine},
+    training::Chosen,
 };
 
 /// What an arm learns from.
@@ -29,9 +29,10 @@ pub struct TrainingSet {
     pub plain: bool,
 }
 
-/// Mini-batch steps of every arm in mode `full`: `train.epochs` passes over `real` pictures, however many an arm adds.
-pub fn steps(inputs: Inputs<'_>, real: usize) -> usize {
-    inputs.settings.train.epochs * real.div_ceil(inputs.settings.train.batch)
+/// Mini-batch steps of an arm in mode `full`: `train.epochs` passes over `real` pictures, however many an arm adds.
+pub fn steps(inputs: Inputs<'_>, method: Method, real: usize) -> usize {
+    let train = inputs.settings.train_for(method);
+    train.epochs * real.div_ceil(train.batch)
 }
 
 /// Trains a method on a training set. `validation_groups` are opaque numbers by which the selection criterion
@@ -47,6 +48,10 @@ pub fn train(
     set: &TrainingSet,
     validation_groups: Vec<usize>,
 ) -> Result<Chosen, Error> {
+    // A method with training settings of its own does not start from stage 1, which was trained with those of the run.
+    let own = inputs.settings.methods.contains_key(method.name());
+    let all = Settings { train: inputs.settings.train_for(method), ..inputs.settings.clone() };
+    let inputs = Inputs { settings: &all, ..inputs };
     let settings = &inputs.settings.train;
     let validation = inputs.usable(Split::Val)?;
     let labels: Vec<usize> = validation.iter().map(|s| s.label).collect();
@@ -88,7 +93,7 @@ pub fn train(
                 files: &set.files,
                 validation: &files,
                 real,
-                stage_one: set.plain && inputs.folder.is_done(erm::STAGE),
+                stage_one: set.plain && !own && inputs.folder.is_done(erm::STAGE),
                 watch: &mut watch,
                 network: None,
             };
@@ -96,17 +101,4 @@ pub fn train(
         }
     }
     Ok(watch.finish())
-}
-
-/// Writes `metrics.jsonl`.
-///
-/// # Errors
-/// If the file cannot be written.
-pub fn write_log(folder: &Path, log: &[LogLine]) -> Result<(), Error> {
-    let mut text = String::new();
-    for line in log {
-        text.push_str(&serde_json::to_string(line).expect("metrics are plain numbers"));
-        text.push('\n');
-    }
-    Ok(atomic::write(folder.join("metrics.jsonl"), text.as_bytes())?)
 }

@@ -1,6 +1,6 @@
 //! What an arm learns from. Group numbers are put into it for the methods that may see them, and for no others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use scgs_data::{Grouped, Sample, Split};
 
@@ -144,21 +144,92 @@ fn balanced_set(
 /// What is wrong with the groups of the splits a run needs, for all at once, before anything is trained.
 ///
 /// # Errors
-/// [`Error::EmptyGroup`] with every group that has no picture in a split that an arm needs it in.
+/// [`Error::ImpossibleArm`] for arms that need groups on data without any; [`Error::EmptyGroups`] with every group that
+/// has no picture in a split that an arm, the selection or the evaluation needs it in.
 pub fn check_groups(arms: &[Arm], worst_group_selection: bool, grouped: &Grouped) -> Result<(), Error> {
-    let mut splits = BTreeSet::from([Split::Test]);
-    if worst_group_selection || arms.iter().any(|a| a.method.sees_groups().training) {
-        splits.insert(Split::Val);
+    let told: Vec<String> = arms.iter().filter(|a| a.method.sees_groups().training).map(|a| a.name()).collect();
+    if grouped.attribute_names().len() < 2 && !told.is_empty() {
+        return Err(Error::ImpossibleArm {
+            arm: told.join(", "),
+            why: "it needs group labels, and this data set has no spurious attribute: leave it out of --methods, or give \
+                  the definition `attributes` and a table of groups"
+                .into(),
+        });
     }
-    if arms.iter().any(|a| a.method.sees_groups().training) {
-        splits.insert(Split::Train);
+    let mut splits = BTreeMap::from([(Split::Test, "the evaluation".to_owned())]);
+    if worst_group_selection {
+        splits.insert(Split::Val, "train.selection = worst-group".to_owned());
     }
-    for split in splits {
+    if !told.is_empty() {
+        splits.extend([Split::Train, Split::Val].map(|split| (split, told.join(", "))));
+    }
+    let mut empty = Vec::new();
+    for (split, needed) in splits {
         let counts = grouped.counts(split);
-        let empty: Vec<String> = counts.groups.iter().filter(|g| g.n == 0).map(|g| counts.name(g)).collect();
-        if !empty.is_empty() {
-            return Err(Error::EmptyGroup { group: empty.join(" and "), split: split.to_string() });
+        let names: Vec<String> = counts.groups.iter().filter(|g| g.n == 0).map(|g| counts.name(g)).collect();
+        if !names.is_empty() {
+            empty.push(format!("{} in {split} (needed by {needed})", names.join(" and ")));
         }
     }
-    Ok(())
+    if empty.is_empty() { Ok(()) } else { Err(Error::EmptyGroups(empty)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use scgs_data::Index;
+
+    use super::*;
+
+    /// Pictures given as (split, label, attribute).
+    fn grouped(rows: &[(Split, usize, usize)], attributes: &[&str]) -> Grouped {
+        let sample = |(i, &(split, label, _)): (usize, &(Split, usize, usize))| Sample {
+            id: i as u64,
+            path: format!("{i}.png").into(),
+            label,
+            split,
+        };
+        let samples = rows.iter().enumerate().map(sample).collect();
+        let index = Index { root: "r".into(), classes: vec!["mammal".into(), "bird".into()], samples };
+        let names = attributes.iter().map(|a| (*a).to_owned()).collect();
+        Grouped::new(index, names, rows.iter().map(|r| r.2).collect()).unwrap()
+    }
+
+    fn every_group(but: &[(Split, usize, usize)]) -> Grouped {
+        let mut rows = Vec::new();
+        for split in Split::ALL {
+            rows.extend([(0, 0), (0, 1), (1, 0), (1, 1)].map(|(label, attribute)| (split, label, attribute)));
+        }
+        rows.retain(|row| !but.contains(row));
+        grouped(&rows, &["land", "water"])
+    }
+
+    fn arms(names: &[&str]) -> Vec<Arm> {
+        names.iter().map(|name| name.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn groups_without_a_picture_are_all_named_with_what_needs_them() {
+        assert!(check_groups(&arms(&["groupdro"]), true, &every_group(&[])).is_ok());
+        let gaps = [(Split::Train, 1, 0), (Split::Val, 0, 1), (Split::Val, 1, 0)];
+        let data = every_group(&gaps);
+        assert!(check_groups(&arms(&["erm", "jtt"]), false, &data).is_ok(), "nobody needs them");
+        let message = check_groups(&arms(&["erm", "groupdro", "scgs+dfr"]), false, &data).unwrap_err().to_string();
+        for part in ["bird x land in train (needed by groupdro, scgs+dfr)", "mammal x water and bird x land in val"] {
+            assert!(message.contains(part), "{part} in {message}");
+        }
+        let message = check_groups(&arms(&["erm"]), true, &data).unwrap_err().to_string();
+        assert!(message.contains("in val (needed by train.selection = worst-group)"), "{message}");
+        let message =
+            check_groups(&arms(&["erm"]), false, &every_group(&[(Split::Test, 0, 0)])).unwrap_err().to_string();
+        assert!(message.contains("mammal x land in test (needed by the evaluation)"), "{message}");
+    }
+
+    #[test]
+    fn methods_that_are_told_groups_refuse_data_that_has_none() {
+        let rows: Vec<_> = Split::ALL.into_iter().flat_map(|split| [(split, 0, 0), (split, 1, 0)]).collect();
+        let data = grouped(&rows, &["any"]);
+        assert!(check_groups(&arms(&["erm", "jtt"]), false, &data).is_ok());
+        let message = check_groups(&arms(&["erm", "subg", "lisa"]), false, &data).unwrap_err().to_string();
+        assert!(message.contains("`subg, lisa`") && message.contains("no spurious attribute"), "{message}");
+    }
 }

@@ -140,3 +140,7 @@ pub(super) fn blackened(
     }
     Ok(values)
 }
+
+#[cfg(test)]
+#[path = "changed_tests.rs"]
+mod tests;

@@ -273,7 +273,8 @@ impl HeadTrainer<'_> {
         let first = linear(&weight, &bias, device);
         match phase.outputs {
             Outputs::Logits => vec![first],
-            Outputs::TwoModels => vec![first.clone().fork(device), first],
+            // A clone would share its parameters' ids, and with them gradients and momentum.
+            Outputs::TwoModels => vec![first, linear(&weight, &bias, device)],
             Outputs::Features => {
                 let identity: Vec<f64> = (0..width * width).map(|i| f64::from(i % (width + 1) == 0)).collect();
                 vec![first, linear(&identity, &[], device)]

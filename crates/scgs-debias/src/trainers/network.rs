@@ -256,3 +256,7 @@ fn forward(models: &[Network], x: Tensor<4>, outputs: Outputs) -> Vec<Tensor<2>>
         }
     }
 }
+
+#[cfg(test)]
+#[path = "network_tests.rs"]
+mod tests;

@@ -1,0 +1,146 @@
+//! Tests of training a whole network on a handful of small pictures.
+
+use std::{path::Path, sync::atomic::AtomicBool};
+
+use burn::tensor::Device;
+use image::{Rgb, RgbImage};
+use scgs_data::{Index, Sample, Split};
+use scgs_models::Architecture;
+
+use super::*;
+use crate::{
+    RunFolder, Settings,
+    methods::Method,
+    selection::{Criterion, Selector},
+    settings::TrainMode,
+};
+
+const PICTURES: usize = 8;
+
+/// Dark pictures of class 0, bright ones of class 1.
+fn index(folder: &Path) -> Index {
+    let samples = (0..PICTURES).map(|i| {
+        let (label, path) = (i % 2, format!("{i}.png"));
+        let picture = RgbImage::from_fn(32, 32, |x, y| {
+            let grey = 60 + 120 * label as u8 + ((x * 3 + y * 5 + i as u32 * 7) % 40) as u8;
+            Rgb([grey, grey / 2 + 10 * i as u8, 255 - grey])
+        });
+        picture.save(folder.join(&path)).unwrap();
+        Sample { id: 100 + i as u64, path: path.into(), label, split: Split::Train }
+    });
+    Index { root: folder.to_owned(), classes: vec!["dark".into(), "bright".into()], samples: samples.collect() }
+}
+
+fn settings() -> Settings {
+    let mut settings = Settings::default();
+    settings.backbone.architecture = Architecture::ResNet18;
+    settings.backbone.weights = "none".into();
+    settings.backbone.input_size = 32;
+    settings.train.mode = TrainMode::Full;
+    settings.train.epochs = 2;
+    settings.train.batch = 4;
+    settings.train.learning_rate = 0.01;
+    settings
+}
+
+/// Trains a method and gives the network's parameters as numbers.
+fn parameters(method: Method, settings: &Settings) -> Result<Vec<f64>, Error> {
+    let dir = tempfile::tempdir().unwrap();
+    let index = index(dir.path());
+    let folder = RunFolder::open(dir.path(), 0).unwrap();
+    let inputs = Inputs {
+        index: &index,
+        settings,
+        folder: &folder,
+        weights: None,
+        backgrounds: None,
+        small_model: None,
+        prompts: &[],
+    };
+    let cancelled = AtomicBool::new(false);
+    let context = Context { device: Device::flex(), cancelled: &cancelled, report: &|_| {} };
+    let files = inputs.files(&index.of(Split::Train));
+    let labels: Vec<usize> = index.samples.iter().map(|s| s.label).collect();
+    let data = TrainingData {
+        labels: labels.clone(),
+        repeats: vec![1; PICTURES],
+        synthetic: vec![false; PICTURES],
+        classes: 2,
+        stream: (0, "t".into()),
+        ..TrainingData::default()
+    };
+    let validation: Vec<PathBuf> = files.iter().map(|f| f.1.clone()).collect();
+    let mut watch = Watch::new(
+        Selector::new(labels.clone(), 2, vec![0; PICTURES]),
+        labels,
+        Criterion::Last,
+        settings.train.patience,
+    );
+    let mut trainer = NetworkTrainer {
+        inputs,
+        context: &context,
+        stage: "t",
+        data: &data,
+        files: &files,
+        validation: &validation,
+        real: PICTURES,
+        stage_one: false,
+        watch: &mut watch,
+        network: None,
+    };
+    method.with(settings).train(&data, &mut trainer)?;
+    let network = trainer.network.expect("a method trains a network");
+    let path = dir.path().join("model.safetensors");
+    scgs_models::save(&network, &path).unwrap();
+    let tensors = scgs_models::open_tensors(&path).unwrap();
+    // PyTorch's counters are whole numbers.
+    let floats = tensors.values().filter(|t| !t.name().ends_with("num_batches_tracked"));
+    Ok(floats.flat_map(|t| t.read().unwrap()).map(f64::from).collect())
+}
+
+fn largest_difference(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+}
+
+#[test]
+fn recomputed_activations_give_the_same_network() {
+    let kept = parameters(Method::Erm, &settings()).unwrap();
+    let mut recomputing = settings();
+    recomputing.train.checkpointing = true;
+    let recomputed = parameters(Method::Erm, &recomputing).unwrap();
+    assert!(largest_difference(&kept, &recomputed) < 1e-6);
+    let mut longer = settings();
+    longer.train.epochs = 1;
+    assert!(largest_difference(&kept, &parameters(Method::Erm, &longer).unwrap()) > 1e-4, "training changes something");
+}
+
+/// Both networks of LfF have parameters of their own, or the loop would refuse them; the second does not touch the first
+/// but through the weights of the examples.
+#[test]
+fn lff_trains_two_networks() {
+    let lff = parameters(Method::Lff, &settings()).unwrap();
+    assert_eq!(lff, parameters(Method::Lff, &settings()).unwrap(), "the same seed gives the same network");
+    assert!(largest_difference(&lff, &parameters(Method::Erm, &settings()).unwrap()) > 1e-4);
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_with_step_rate_and_pictures() {
+    let mut settings = settings();
+    settings.train.learning_rate = 1e30;
+    let error = parameters(Method::Erm, &settings).unwrap_err();
+    let Error::Diverged { step, rate, ids, .. } = &error else { panic!("{error}") };
+    assert!(*step > 1, "the first loss is that of the starting weights");
+    assert!(*rate > 1e29 && *rate <= 1e30, "{rate}");
+    assert!(ids.len() == 4 && ids.iter().all(|id| (100..108).contains(&id.parse::<u64>().unwrap())), "{ids:?}");
+    let text = error.to_string();
+    assert!(text.contains(&format!("at step {step}")) && text.contains("lower train.learning_rate"), "{text}");
+}
+
+#[test]
+fn unknown_layers_to_freeze_are_named_with_those_there_are() {
+    let mut settings = settings();
+    settings.train.freeze = vec!["layer1".into(), "layer9".into()];
+    let text = parameters(Method::Erm, &settings).unwrap_err().to_string();
+    assert!(text.contains("no layer layer9") && text.contains("layer4"), "{text}");
+}
