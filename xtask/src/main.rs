@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a terminal program: its output is its result")]
 
 mod download;
+mod fixtures;
 mod reproduce;
 mod results;
 mod setup;
@@ -50,6 +51,8 @@ enum Command {
     Reproduce(reproduce::Args),
     /// Download a data set or weights, verified and whole or not at all.
     Download(download::Args),
+    /// Make a look-alike of a published data set: its layout and proportions with pictures of Habitat.
+    Fixtures(fixtures::Args),
     /// Run everything a contributor must see green, cheapest first.
     Test(test::Args),
     /// Check the invariants of docs/architecture.md that text can show.
@@ -74,6 +77,7 @@ fn run(command: &Command) -> anyhow::Result<Outcome> {
     match command {
         Command::Reproduce(args) => reproduce::run(&workspace, args),
         Command::Download(args) => download::run(&workspace, args),
+        Command::Fixtures(args) => fixtures::run(&workspace, args),
         Command::Test(args) => test::run(&workspace, args),
         Command::Tidy => tidy::run(&workspace),
         Command::Setup => setup::run(&workspace),

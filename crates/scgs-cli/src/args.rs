@@ -47,6 +47,11 @@ pub(crate) enum Command {
     Cam(CamArgs),
     /// k-means clusters of the rows of a feature matrix
     Cluster(ClusterArgs),
+    /// Write real and new pictures of a run as a data set: Waterbirds layout, image folder, metadata.jsonl
+    Export(crate::args_data::ExportArgs),
+    /// Make a look-alike of a published data set (`cargo xtask fixtures`)
+    #[command(hide = true)]
+    Fixtures(crate::args_data::FixturesArgs),
     /// What is compiled in, what is on this machine, and what is missing
     Doctor(DoctorArgs),
 }
@@ -203,6 +208,8 @@ impl Cli {
             Command::Predict(a) => a.common.quiet,
             Command::Cam(a) => a.common.quiet,
             Command::Cluster(a) => a.common.quiet,
+            Command::Export(a) => a.common.quiet,
+            Command::Fixtures(a) => a.common.quiet,
             Command::Doctor(a) => a.common.quiet,
         }
     }

@@ -5,12 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use scgs_data::{Definition, Grouped, ReadOptions, Split, habitat};
+use scgs_data::{Definition, Grouped, Index, ReadOptions, Split, habitat};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Context, Error, Event, Results, RunFolder, Settings,
+    Context, Error, Event, Results, RunData, RunFolder, Settings,
     arms::{Arm, Pictures},
     diagnostics, results, run_folder,
     selection::Criterion,
@@ -141,10 +141,12 @@ pub fn open(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Opened, Err
     let weights = plan.weights()?;
     let weights_sha256 = weights.as_deref().map(sha256_of).transpose()?;
     let (grouped, balanced) = data(plan, seed, context)?;
-    let content = if plan.composed() { String::new() } else { index_digest(&grouped) };
+    let digest = index_digest(grouped.index());
+    let content = if plan.composed() { String::new() } else { digest.clone() };
     let identity = [FORMAT, &plan.definition.name, &plan.device, weights_sha256.as_deref().unwrap_or("none"), &content];
     let parent = plan.runs.join(&plan.definition.name).join(plan.settings.hash(&identity));
     let folder = RunFolder::open(&parent, seed)?;
+    RunData::write(&folder, &plan.runs, &plan.definition, grouped.index(), plan.accept_counts, digest)?;
     let config = toml::to_string(&plan.settings).expect("settings are plain TOML values");
     scgs_data::atomic::write(folder.root().join("config.toml"), config.as_bytes())?;
     run_folder::write_json(
@@ -305,7 +307,12 @@ fn write_results(plan: &Plan, parent: &Path, folder: &RunFolder, grouped: &Group
         dataset: plan.definition.name.clone(),
         classes: grouped.index().classes.clone(),
         attributes: grouped.attribute_names().to_vec(),
-        rows: Results::rows_of_seed(folder, &finished, &train_counts, plan.settings.train.selection)?,
+        rows: Results::rows_of_seed(
+            folder,
+            &finished,
+            (&train_counts, grouped.attribute_names().len()),
+            plan.settings.train.selection,
+        )?,
         comparisons: Vec::new(),
     };
     results.write(&folder.root().join("results.json"))?;
@@ -325,10 +332,10 @@ fn sha256_of(path: &Path) -> Result<String, Error> {
 }
 
 /// Changes with every id, file name, label and split.
-fn index_digest(grouped: &Grouped) -> String {
+pub fn index_digest(index: &Index) -> String {
     let mut hasher = Sha256::new();
     for split in [Split::Train, Split::Val, Split::Test] {
-        for s in grouped.index().of(split) {
+        for s in index.of(split) {
             hasher.update(format!("{}\t{}\t{}\t{split}\n", s.id, s.path.display(), s.label));
         }
     }

@@ -5,6 +5,8 @@ pub(crate) mod cluster;
 pub(crate) mod compose;
 pub(crate) mod doctor;
 pub(crate) mod eval;
+pub(crate) mod export;
+pub(crate) mod fixtures;
 pub(crate) mod inpaint_quality;
 pub(crate) mod mask_quality;
 pub(crate) mod predict;

@@ -99,7 +99,7 @@ pub fn run(
                 epoch,
                 sees_groups: criterion.sees_groups(),
                 validation: Validation::of(&predictions(&on_val), inputs.classes()),
-                report: report(grouped, &predictions(&on_test), "test")?,
+                report: report(grouped, &predictions(&on_test), Split::Test)?,
             });
             if criterion == wanted || stage_one {
                 reported = Some((model, on_test));
@@ -198,19 +198,20 @@ fn measures(inputs: Inputs<'_>, grouped: &Grouped, test: &[&Sample], answers: &[
     Measures::of(&labels, &rows, &group_numbers(grouped, test), inputs.classes(), inputs.folder.seed)
 }
 
-/// The accuracy of predictions per group.
+/// The accuracy of predictions per group that the split is meant to have.
 ///
 /// # Errors
 /// [`Error::EmptyGroup`].
-pub fn report(grouped: &Grouped, predictions: &[Prediction], split: &str) -> Result<GroupReport, Error> {
+pub fn report(grouped: &Grouped, predictions: &[Prediction], split: Split) -> Result<GroupReport, Error> {
     let attributes: Vec<usize> = predictions
         .iter()
         .map(|p| grouped.attribute_of(p.id).expect("predictions are about pictures of the data set"))
         .collect();
     let labels: Vec<usize> = predictions.iter().map(|p| p.label).collect();
     let predicted: Vec<usize> = predictions.iter().map(|p| p.predicted).collect();
-    let classes = grouped.index().classes.len();
-    GroupReport::count(classes, grouped.attribute_names().len(), &labels, &attributes, &predicted, split)
+    let expected = grouped.expected(split);
+    let names = grouped.attribute_names().len();
+    GroupReport::count_among(&expected, names, &labels, &attributes, &predicted, &split.to_string())
 }
 
 /// Accuracy on the validation split without group labels: what settings may be chosen by.

@@ -86,14 +86,15 @@ fn positions(real: &[&Sample]) -> BTreeMap<u64, usize> {
 /// Group numbers of the training examples and of the validation split.
 fn show_groups(inputs: Inputs<'_>, set: &mut TrainingSet, grouped: &Grouped) -> Result<(), Error> {
     let attributes = grouped.attribute_names().len();
-    let classes = inputs.classes();
     // A generated picture is not in the data set: its attribute is not known.
     let of: Vec<Option<usize>> = set.files.iter().map(|f| grouped.attribute_of(f.0)).collect();
-    set.data.groups = Some(Groups::new(&set.data.labels, &of, classes, attributes, "train")?);
+    let expected = grouped.expected(Split::Train);
+    set.data.groups = Some(Groups::among(&expected, &set.data.labels, &of, attributes, "train")?);
     let val = inputs.usable(Split::Val)?;
     let of: Vec<Option<usize>> = val.iter().map(|s| grouped.attribute_of(s.id)).collect();
     set.data.validation_labels = val.iter().map(|s| s.label).collect();
-    set.data.validation_groups = Some(Groups::new(&set.data.validation_labels, &of, classes, attributes, "val")?);
+    let expected = grouped.expected(Split::Val);
+    set.data.validation_groups = Some(Groups::among(&expected, &set.data.validation_labels, &of, attributes, "val")?);
     Ok(())
 }
 
@@ -153,7 +154,8 @@ pub fn check_groups(arms: &[Arm], worst_group_selection: bool, grouped: &Grouped
     }
     for split in splits {
         let counts = grouped.counts(split);
-        let empty: Vec<String> = counts.groups.iter().filter(|g| g.n == 0).map(|g| counts.name(g)).collect();
+        let groups = counts.groups.iter().zip(grouped.expected(split));
+        let empty: Vec<String> = groups.filter(|(g, meant)| g.n == 0 && *meant).map(|(g, _)| counts.name(g)).collect();
         if !empty.is_empty() {
             return Err(Error::EmptyGroup { group: empty.join(" and "), split: split.to_string() });
         }
