@@ -122,7 +122,10 @@ pub(crate) struct RunArgs {
     /// Pictures without objects for the classical fill (composed data sets bring their own)
     #[arg(long, value_name = "DIR")]
     pub backgrounds: Option<PathBuf>,
-    /// Print the plan and stop
+    /// Folder for transformed pictures: a later run on the same data decodes none; the results are the same
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+    /// Print the plan, with time and disk estimates from a short calibration, and stop
     #[arg(long)]
     pub dry_run: bool,
     /// Where computations happen.

@@ -35,6 +35,7 @@ pub mod methods;
 pub mod minibatch;
 mod object_masks;
 pub mod pipeline;
+pub mod preflight;
 pub mod region;
 pub mod results;
 mod run_data;

@@ -100,8 +100,17 @@ impl Plan {
         }
     }
 
-    fn composed(&self) -> bool {
+    /// Whether the pictures are composed by the run.
+    pub fn composed(&self) -> bool {
         self.definition.name == "habitat" && self.data_dir.is_none()
+    }
+
+    /// Leaves out what only a composed data set has: for lists such as `core`, which name no arm.
+    #[must_use]
+    pub fn without_impossible_arms(mut self) -> Self {
+        let composed = self.composed();
+        self.arms.retain(|arm| composed || arm.pictures != Pictures::Balanced);
+        self
     }
 }
 
@@ -187,6 +196,9 @@ pub fn until_clusters(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), E
 /// # Errors
 /// Whatever stops a stage; what is finished stays, and the same call goes on from there.
 pub fn run(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Outcome, Error> {
+    if let Some(arm) = plan.arms.iter().find(|arm| arm.pictures == Pictures::Balanced && !plan.composed()) {
+        return Err(training_set::no_balanced_set(*arm));
+    }
     let opened = open(plan, seed, context)?;
     let inputs = opened.inputs(plan);
     let by_group = plan.settings.train.selection == Criterion::WorstGroup;

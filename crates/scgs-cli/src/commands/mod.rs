@@ -4,6 +4,7 @@ pub(crate) mod cam;
 pub(crate) mod cluster;
 pub(crate) mod compose;
 pub(crate) mod doctor;
+pub(crate) mod dry_run;
 pub(crate) mod eval;
 pub(crate) mod export;
 pub(crate) mod fixtures;

@@ -119,10 +119,7 @@ fn balanced_set(
     balanced: Option<&Grouped>,
     head: bool,
 ) -> Result<TrainingSet, Error> {
-    let balanced = balanced.ok_or_else(|| Error::ImpossibleArm {
-        arm: arm.name(),
-        why: "a balanced training set of the same size exists only where pictures are composed (habitat); leave it out of --methods".into(),
-    })?;
+    let balanced = balanced.ok_or_else(|| no_balanced_set(arm))?;
     let index = balanced.index();
     let samples = index.of(Split::Train);
     let files: Vec<_> = samples.iter().map(|s| (s.id, index.absolute(s))).collect();
@@ -138,6 +135,14 @@ fn balanced_set(
     }
     let labels: Vec<usize> = samples.iter().map(|s| s.label).collect();
     Ok(TrainingSet { files, data: data(inputs, arm, labels), features, plain: false })
+}
+
+/// Why the arm cannot be run on pictures that are not composed.
+pub(crate) fn no_balanced_set(arm: Arm) -> Error {
+    Error::ImpossibleArm {
+        arm: arm.name(),
+        why: "a balanced training set of the same size exists only where pictures are composed (habitat); leave it out of --methods".into(),
+    }
 }
 
 /// What is wrong with the groups of the splits a run needs, for all at once, before anything is trained.

@@ -63,7 +63,7 @@ fn accuracies(method: Method, settings: &Settings, by: Criterion) -> Vec<f64> {
     let train = Problem::new(4000, 200, "train");
     let (val, test) = (Problem::new(1600, 400, "val"), Problem::new(8000, 4000, "test"));
     let cancelled = AtomicBool::new(false);
-    let context = Context { device: Device::flex(), cancelled: &cancelled, report: &|_| {} };
+    let context = Context { device: Device::flex(), cancelled: &cancelled, report: &|_| {}, cache: None };
     let n = train.labels.len();
     let data = TrainingData {
         labels: train.labels.clone(),
