@@ -21,7 +21,7 @@ fn run(folder: &Path) -> PathBuf {
     let backgrounds = scgs_tests::root().join("datasets/habitat/bg/land");
     let mut words = vec!["run", "--dataset", "waterbirds", "--data-dir", "data", "--accept-counts"];
     words.extend(["--methods", "erm,scgs", "--backgrounds", backgrounds.to_str().unwrap(), "--set"]);
-    words.extend(["backbone.input_size=64", "--set", "synthesis.duplicates=0.5"]);
+    words.extend(["backbone.input_size=64", "--set", "synthesis.duplicates=0.5", "--set", "identify.rule=early-epoch"]);
     said(folder, &words).expect(0, &[]);
     let runs = folder.join("runs/waterbirds");
     let config = hashes(&runs).unwrap().into_keys().find(|path| path.ends_with("config.toml")).unwrap();

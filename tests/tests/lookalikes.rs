@@ -24,6 +24,8 @@ fn loop_on(folder: &Path, dataset: &str, methods: &str, more: &[&str]) -> (Said,
     let mut words = vec!["run", "--dataset", dataset, "--data-dir", "data", "--accept-counts", "--json"];
     words.extend(["--methods", methods, "--backgrounds", backgrounds.to_str().unwrap()]);
     words.extend(["--set", "backbone.input_size=64", "--set", "synthesis.share=0.2"]);
+    // Of so few pictures a converged head gets every one of the larger class right.
+    words.extend(["--set", "identify.rule=early-epoch"]);
     words.extend(more);
     let said = said(folder, &words);
     said.expect(0, &["5-synthesis", "6-scgs"]);
@@ -59,9 +61,9 @@ fn waterbirds_from_the_look_alike_to_the_table() {
 #[test]
 fn celeba_from_the_look_alike_to_the_table() {
     let dir = tempfile::tempdir().unwrap();
-    made(dir.path(), "celeba", "0.002");
+    made(dir.path(), "celeba", "0.001");
     let (_, results) = loop_on(dir.path(), "celeba", "erm,scgs,scgs+groupdro", &[]);
-    assert_eq!(groups(&results), [(0, 0, 20), (0, 1, 15), (1, 0, 5), (1, 1, 4)]);
+    assert_eq!(groups(&results), [(0, 0, 10), (0, 1, 8), (1, 0, 4), (1, 1, 4)]);
     assert_eq!(results["classes"], serde_json::json!(["not blond", "blond"]));
 }
 
@@ -92,7 +94,8 @@ fn every_layer_of_a_small_network_is_trained_on_a_look_alike() {
     let dir = tempfile::tempdir().unwrap();
     made(dir.path(), "waterbirds", "0.005");
     let tiny = ["--profile", "tiny", "--set", "train.mode=full", "--set", "train.epochs=1", "--set", "train.batch=16"];
-    let more = [&tiny[..], &["--set", "backbone.input_size=32", "--set", "identify.c=1e-6"]].concat();
+    // The last map of so small an input is a single cell.
+    let more = [&tiny[..], &["--set", "attention.layers=[\"layer2\"]"]].concat();
     let (said, _) = loop_on(dir.path(), "waterbirds", "erm,scgs", &more);
     assert!(said.stderr.contains("every layer trained"), "{}", said.stderr);
 }
@@ -148,6 +151,6 @@ fn what_is_no_look_alike_is_refused() {
     assert!(!dir.path().join("data").exists());
     // Without --accept-counts a look-alike is refused with the published numbers beside its own.
     made(dir.path(), "waterbirds", "0.005");
-    said(dir.path(), &["run", "--dataset", "waterbirds", "--data-dir", "data"])
+    said(dir.path(), &["run", "--dataset", "waterbirds", "--data-dir", "data", "--methods", "erm"])
         .expect(2, &["differ from the published ones", "published", "3498", "--accept-counts"]);
 }

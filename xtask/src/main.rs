@@ -5,6 +5,7 @@
 //! of `scgs`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a terminal program: its output is its result")]
 
+mod bench;
 mod download;
 mod fixtures;
 mod reproduce;
@@ -51,6 +52,8 @@ enum Command {
     Reproduce(reproduce::Args),
     /// Download a data set or weights, verified and whole or not at all.
     Download(download::Args),
+    /// Measure speed and memory, beside the usual Python library where asked.
+    Bench(bench::Args),
     /// Make a look-alike of a published data set: its layout and proportions with pictures of Habitat.
     Fixtures(fixtures::Args),
     /// Run everything a contributor must see green, cheapest first.
@@ -77,6 +80,7 @@ fn run(command: &Command) -> anyhow::Result<Outcome> {
     match command {
         Command::Reproduce(args) => reproduce::run(&workspace, args),
         Command::Download(args) => download::run(&workspace, args),
+        Command::Bench(args) => bench::run(&workspace, args),
         Command::Fixtures(args) => fixtures::run(&workspace, args),
         Command::Test(args) => test::run(&workspace, args),
         Command::Tidy => tidy::run(&workspace),

@@ -13,7 +13,7 @@
 //! replace each other's equal files. The normalisation is applied when values are read, so it is not part of the key.
 
 use std::{
-    io::{self, Write as _},
+    io,
     path::{Path, PathBuf},
     time::UNIX_EPOCH,
 };
