@@ -73,16 +73,23 @@ pub(crate) struct Args {
 /// # Errors
 /// When the build fails or `scgs` cannot be started.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> anyhow::Result<Outcome> {
-    let shell = workspace.shell()?;
-    let build = [&["build"], &BINARIES[..]].concat();
-    workspace.cargo(&shell, &build).run().context("`scgs` does not build; the compiler's message is above")?;
-
-    let mut scgs = Command::new(workspace.scgs(&shell)?);
+    let mut scgs = Command::new(built_scgs(workspace)?);
     match &args.suite {
         None => scgs.args(scgs_arguments(args, workspace.root())),
         Some(suite) => scgs.args(suite_arguments(args, suite, workspace.root())?),
     };
     replace_by(scgs)
+}
+
+/// Builds the binaries; the path of `scgs`.
+///
+/// # Errors
+/// When the build fails.
+pub(crate) fn built_scgs(workspace: &Workspace) -> anyhow::Result<PathBuf> {
+    let shell = workspace.shell()?;
+    let build = [&["build"], &BINARIES[..]].concat();
+    workspace.cargo(&shell, &build).run().context("`scgs` does not build; the compiler's message is above")?;
+    workspace.scgs(&shell)
 }
 
 /// Letters, digits and dashes: the name becomes part of a path.
@@ -151,7 +158,7 @@ fn value_name(value: impl ValueEnum) -> String {
 
 /// Becomes `command`, so that its exit code, its terminal and Ctrl-C are its own.
 #[cfg(unix)]
-fn replace_by(mut command: Command) -> anyhow::Result<Outcome> {
+pub(crate) fn replace_by(mut command: Command) -> anyhow::Result<Outcome> {
     use std::os::unix::process::CommandExt;
 
     // Returns only when the program could not be started.
@@ -161,7 +168,7 @@ fn replace_by(mut command: Command) -> anyhow::Result<Outcome> {
 
 /// Runs `command` and hands on its exit code.
 #[cfg(not(unix))]
-fn replace_by(mut command: Command) -> anyhow::Result<Outcome> {
+pub(crate) fn replace_by(mut command: Command) -> anyhow::Result<Outcome> {
     let status =
         command.status().with_context(|| format!("cannot start {}", Path::new(command.get_program()).display()))?;
     let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);

@@ -1,6 +1,7 @@
 //! `scgs`: Spurious Correlations Guided Synthesis on the command line.
 
 mod args;
+mod args_data;
 mod args_inpaint;
 mod args_inpainter;
 mod args_masks;
@@ -65,6 +66,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Predict(args) => commands::predict::run(&args),
         Command::Cam(args) => commands::cam::run(&args),
         Command::Cluster(args) => commands::cluster::run(&args),
+        Command::Export(args) => commands::export::run(&args),
+        Command::Fixtures(args) => commands::fixtures::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
     }
 }

@@ -43,6 +43,11 @@ pub struct Inputs<'a> {
 }
 
 impl<'a> Inputs<'a> {
+    /// What reading a finished run's files takes: no stage can be run from it.
+    pub(crate) fn for_reading(index: &'a Index, settings: &'a Settings, folder: &'a RunFolder) -> Self {
+        Self { index, settings, folder, weights: None, backgrounds: None, small_model: None, prompts: &[] }
+    }
+
     /// How pictures enter the network.
     pub fn input(&self) -> Input {
         Input { architecture: self.settings.backbone.architecture, size: self.settings.backbone.input_size }

@@ -105,6 +105,7 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>, variant: Variant) -> Resul
         let shifted = Context {
             device: context.device.clone(),
             cancelled: context.cancelled,
+            cache: None,
             report: &|event| match event {
                 crate::Event::Advanced { done } => {
                     (context.report)(crate::Event::Advanced { done: files.len() + done });
