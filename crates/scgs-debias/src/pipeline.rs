@@ -16,7 +16,7 @@ use crate::{
     selection::Criterion,
     settings::InpainterKind,
     stages::{
-        Inputs, clusters, erm, errors, evaluate, masks, objects, pictures,
+        Inputs, chain, clusters, erm, errors, evaluate, masks, objects, pictures,
         sources::{self, Variant},
         synthesis, training_set,
     },
@@ -194,7 +194,9 @@ pub fn run(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Outcome, Err
     for &arm in &plan.arms {
         evaluate::run(inputs, context, arm, &opened.grouped, opened.balanced.as_ref())?;
     }
+    chain::run(inputs, context)?;
     let Opened { grouped, parent, folder, .. } = &opened;
+    diagnostics::write_group_labels(inputs, grouped)?;
     run_folder::write_json(&folder.root().join("diagnostics.json"), &diagnostics::compute(inputs, grouped)?)?;
     write_results(plan, parent, folder, grouped)?;
     Ok(Outcome { seed_folder: folder.root().to_owned(), run_folder: parent.clone() })
