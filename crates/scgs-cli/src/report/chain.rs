@@ -140,6 +140,11 @@ impl Chain {
         (self.rows.len(), self.rows.iter().filter(|r| r.thumbnail.is_some()).count())
     }
 
+    /// Whether the pictures come from clusters of mistakes.
+    pub(crate) fn is_clustered(&self) -> bool {
+        self.clustered
+    }
+
     /// New pictures that were dropped, by reason.
     pub(crate) fn dropped(&self) -> BTreeMap<&str, usize> {
         let mut counts = BTreeMap::new();

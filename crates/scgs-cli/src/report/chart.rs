@@ -19,7 +19,7 @@ pub(crate) fn bars(results: &Results) -> Markup {
         ul.legend { @for (i, group) in groups.iter().enumerate() {
             li { span class=(format!("key g{}", i % 8)) {} (results.group_name(group)) }
         } }
-        svg viewBox=(format!("0 0 {} {height}", LABEL + WIDTH + 70.0)) role="img" aria-label="Accuracy per group and method" {
+        div.wide tabindex="0" role="region" aria-label="Bars" { svg.bars viewBox=(format!("0 0 {} {height}", LABEL + WIDTH + 70.0)) role="img" aria-label="Accuracy per group and method" {
             @for tick in ticks {
                 line.grid x1=(x(tick)) x2=(x(tick)) y1="0" y2=(height - 20.0) {}
                 text x=(x(tick)) y=(height - 6.0) text-anchor="middle" { (format!("{:.0} %", tick * 100.0)) }
@@ -40,7 +40,7 @@ pub(crate) fn bars(results: &Results) -> Markup {
                     text.value x=(x(s.mean) + 4.0) y=(y + BAR - 3.5) { (format!("{:.1}", s.mean * 100.0)) }
                 }
             }
-        }
+        } }
     }
 }
 

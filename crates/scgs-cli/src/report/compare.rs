@@ -83,6 +83,7 @@ fn differences(settings: &[BTreeMap<String, String>]) -> Markup {
             p { "None: the runs differ in data, device, weights or methods only." }
         } @else {
             div.wide tabindex="0" role="region" aria-label="Settings that differ" { table {
+                caption { "From config.toml" }
                 thead { tr { th scope="col" { "setting" } @for i in 0..settings.len() { th scope="col" { (letter(i)) } } } }
                 tbody { @for key in keys { tr {
                     th scope="row" { code { (key) } }

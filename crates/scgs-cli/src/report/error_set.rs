@@ -95,7 +95,8 @@ impl ErrorSet {
         Ok(Some(Self { size: errors::read(run)?.len(), classes }))
     }
 
-    pub(super) fn render(&self, seed: u64) -> Markup {
+    /// `linked` clusters lead to the new pictures made from them.
+    pub(super) fn render(&self, seed: u64, linked: bool) -> Markup {
         html! {
             p {
                 (self.size) " training pictures of seed " (seed) " are mistakes: "
@@ -109,7 +110,8 @@ impl ErrorSet {
                 }
                 ol.strips { @for cluster in &class.clusters { li class=(format!("c{}", cluster.number % 8)) {
                     span {
-                        a href="#to-chain" data-cluster=(format!("{} {}", class.name, cluster.number)) { (class.name) " " (cluster.number) }
+                        @let name = format!("{} {}", class.name, cluster.number);
+                        @if linked { a href="#to-chain" data-cluster=(name) { (name) } } @else { b { (name) } }
                         ": " (cluster.size) " picture" @if cluster.size != 1 { "s" }
                     }
                     span.row { @for (id, picture) in &cluster.typical { img src=(picture) alt=(format!("picture {id}")) title=(format!("#{id}")); } }

@@ -17,7 +17,11 @@ pub(super) fn render(content: &Content) -> anyhow::Result<Markup> {
         parts.push(("What changed on the test split", "changes", sections::changes(changes)));
     }
     if let Some(set) = &content.error_set {
-        parts.push(("The error set", "error-set", set.render(content.seed)));
+        parts.push((
+            "The error set",
+            "error-set",
+            set.render(content.seed, chain.as_ref().is_some_and(|(chain, _)| chain.is_clustered())),
+        ));
     }
     if let Some((chain, _)) = &chain {
         parts.push(("From mistake to new picture", "chain", sections::chain(chain, content)));
@@ -102,7 +106,7 @@ fn percent(s: &Spread) -> String {
 fn heat_filter() -> Markup {
     html! {
         svg.spoken aria-hidden="true" width="0" height="0" {
-            filter id="heat" color-interpolation-filters="sRGB" {
+            filter id="heat" x="0" y="0" width="1" height="1" color-interpolation-filters="sRGB" {
                 feColorMatrix values="1 0 0 0 0  1 0 0 0 0  1 0 0 0 0  1.1 0 0 0 0.05" {}
                 feComponentTransfer {
                     feFuncR type="table" tableValues="0.15 0.55 0.9 1 1" {}

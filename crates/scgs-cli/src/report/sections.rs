@@ -113,6 +113,7 @@ pub(super) fn diagnostics(diagnostics: &[(u64, Diagnostics)]) -> Markup {
     html! {
         p { "Computed with group labels and true object masks, for this page only: no stage of the method has seen them." }
         div.wide tabindex="0" role="region" aria-label="Diagnostics" { table {
+            caption { "How well error set, clusters and masks hit." }
             thead { tr {
                 th scope="col" { "seed" } th scope="col" { "error set" } th scope="col" { "precision for minority groups" } th scope="col" { "recall" }
                 th scope="col" { "cluster purity" } th scope="col" { "mask IoU with the object" } th scope="col" { "random mask IoU" }
@@ -143,7 +144,7 @@ pub(super) fn settings(content: &Content) -> Markup {
             pre tabindex="0" { @for command in &commands { (command) "\n" } }
         }
         h3 { "Versions and machine" }
-        div.wide { table { tbody {
+        div.wide { table { caption { "From environment.json" } tbody {
             @if let Some(fields) = content.environment.as_object() { @for (key, value) in fields {
                 tr { th scope="row" { (key.replace('_', " ")) } td.text { (value.as_str().map_or_else(|| value.to_string(), str::to_owned)) } }
             } }

@@ -24,7 +24,7 @@ pub(super) fn render(results: &Results) -> Markup {
             } }
             tbody { @for s in &results.summaries() { (row(s, best)) } }
         } }
-        @if !results.comparisons.is_empty() { (comparisons(results)) }
+        @if seeds > 1 && !results.comparisons.is_empty() { (comparisons(results)) }
         p { small {
             "Plain: share of correct pictures. Train-weighted: group accuracies weighted by the groups' shares of the training split. "
             "Group mean: unweighted. Methods marked [oracle] used group labels or true object masks, which a user does not have."
