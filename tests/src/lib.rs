@@ -1,5 +1,9 @@
 //! Runs the `scgs` binary as a person would and looks at everything it leaves: exit code, both outputs, files.
 
+#[cfg(unix)]
+pub mod browser;
+pub mod mock_run;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},

@@ -15,8 +15,9 @@ use serde_json::Value;
 /// Everything a run leaves that must not depend on anything but settings and seed.
 fn products(folder: &Path) -> BTreeMap<PathBuf, String> {
     let mut files = hashes(&folder.join("runs")).unwrap();
-    // The markers repeat the folder's name; the page embeds nothing else that is not here.
-    files.retain(|path, _| path.file_name().is_some_and(|n| n != "done"));
+    // The markers repeat the folder's name; how long a stage took differs, and the page shows it.
+    let apart = ["done", "history.json", "index.html"];
+    files.retain(|path, _| path.file_name().is_some_and(|n| apart.iter().all(|a| n != *a)));
     files
 }
 

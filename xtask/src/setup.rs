@@ -1,6 +1,7 @@
 //! `cargo xtask setup`: installs what the tests need beyond Rust.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use xshell::{Shell, cmd};
 
 use crate::Outcome;
 use crate::workspace::Workspace;
@@ -8,21 +9,59 @@ use crate::workspace::Workspace;
 /// The version that continuous integration and contributors share.
 const NEXTEST: &str = "cargo-nextest@0.9.143";
 
-/// Installs each missing tool from source.
+/// Names under which distributions install the browser that looks at the report; tests/src/browser.rs asks for the same.
+const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+
+/// Installs each missing tool. One that cannot be installed does not keep the next from being tried.
 ///
 /// # Errors
 /// When a tool cannot be built or downloaded.
 pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<Outcome> {
     let shell = workspace.shell()?;
-    if workspace.has_subcommand(&shell, "nextest") {
-        println!("cargo-nextest is installed");
-    } else {
-        // Its artefacts have no place among the project's, which clones share.
-        workspace
-            .cargo(&shell, &["install", "--locked", NEXTEST])
-            .env_remove("CARGO_TARGET_DIR")
-            .run()
-            .with_context(|| format!("cannot install {NEXTEST}; the tests fall back to `cargo test` without it"))?;
+    let installed = [nextest(workspace, &shell), chromium(&shell)];
+    let failures: Vec<String> = installed.into_iter().filter_map(Result::err).map(|e| format!("{e:#}")).collect();
+    if failures.is_empty() {
+        return Ok(Outcome::Done);
     }
-    Ok(Outcome::Done)
+    bail!(failures.join("\nerror: "))
+}
+
+/// From source.
+fn nextest(workspace: &Workspace, shell: &Shell) -> anyhow::Result<()> {
+    if workspace.has_subcommand(shell, "nextest") {
+        println!("cargo-nextest is installed");
+        return Ok(());
+    }
+    // Its artefacts have no place among the project's, which clones share.
+    workspace
+        .cargo(shell, &["install", "--locked", NEXTEST])
+        .env_remove("CARGO_TARGET_DIR")
+        .run()
+        .with_context(|| format!("cannot install {NEXTEST}; the tests fall back to `cargo test` without it"))
+}
+
+/// Debian's package. The tests of the report fail without a browser: a page that nobody has looked at is not tested.
+fn chromium(shell: &Shell) -> anyhow::Result<()> {
+    if let Some(name) = BROWSERS.into_iter().find(|name| works(shell, name, "--version")) {
+        println!("{name} is installed");
+        return Ok(());
+    }
+    let advice = "the tests of the report need Chromium; install it by hand";
+    if !works(shell, "apt-get", "--version") {
+        bail!("no Chromium, and no apt-get to install it with; {advice}");
+    }
+    let root = cmd!(shell, "id -u").quiet().ignore_stderr().read().is_ok_and(|id| id.trim() == "0");
+    // `sudo -n` asks for no password: it works or fails.
+    let prefix: &[&str] = if root { &[] } else { &["sudo", "-n"] };
+    for words in [&["update", "-qq"][..], &["install", "-y", "-qq", "--no-install-recommends", "chromium"]] {
+        let line = [prefix, &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"], words].concat();
+        let (program, arguments) = line.split_first().expect("apt-get is a word");
+        cmd!(shell, "{program} {arguments...}").run().with_context(|| format!("cannot install chromium; {advice}"))?;
+    }
+    Ok(())
+}
+
+/// Whether a program is there and runs.
+fn works(shell: &Shell, name: &str, argument: &str) -> bool {
+    cmd!(shell, "{name} {argument}").quiet().ignore_stdout().ignore_stderr().run().is_ok()
 }

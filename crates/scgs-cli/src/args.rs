@@ -221,8 +221,12 @@ pub(crate) struct EvalArgs {
 /// `scgs report`
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
-    /// A folder runs/DATASET/CONFIG-HASH, or one seed-N below it
-    pub run_dir: PathBuf,
+    /// A folder runs/DATASET/CONFIG-HASH, or one seed-N below it; several are compared on one page
+    #[arg(required = true, value_name = "RUN_DIR")]
+    pub run_dirs: Vec<PathBuf>,
+    /// Page of a comparison to write; the page of one run is always RUN_DIR/report/index.html
+    #[arg(long, value_name = "FILE.html", default_value = "comparison.html")]
+    pub out: PathBuf,
     /// Options of every command.
     #[command(flatten)]
     pub common: Common,

@@ -37,7 +37,7 @@ pub(crate) fn of_results(results: &Results) -> String {
 }
 
 /// Where group labels were used.
-fn seen(sees: SeesGroups) -> &'static str {
+pub(crate) fn seen(sees: SeesGroups) -> &'static str {
     match (sees.training, sees.selection) {
         (false, false) => "-",
         (true, false) => "training",

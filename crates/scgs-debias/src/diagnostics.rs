@@ -7,7 +7,7 @@ mod context_kind;
 use std::collections::BTreeMap;
 
 use scgs_cam::Mask;
-use scgs_data::{Grouped, Split};
+use scgs_data::{Grouped, Sample, Split};
 use serde::{Deserialize, Serialize};
 
 pub use attention::ArmAttention;
@@ -16,7 +16,7 @@ pub use context_kind::ContextKind;
 use crate::{
     Context, Error,
     arms::Arm,
-    object_masks,
+    object_masks, run_folder,
     stages::{Inputs, clusters, errors, masks, sources::Variant, synthesis},
 };
 
@@ -91,6 +91,28 @@ pub fn compute(
             .flatten(),
         train_counts,
     })
+}
+
+/// A row of `group-labels.csv`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+struct GroupLabel {
+    id: u64,
+    label: usize,
+    attribute: usize,
+}
+
+/// Writes `group-labels.csv` (id, label, attribute) into the seed's folder, so that the report can show and filter
+/// pictures by group without the data set. No stage reads it.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write_group_labels(inputs: Inputs<'_>, grouped: &Grouped) -> Result<(), Error> {
+    let row = |sample: &Sample| {
+        let attribute = grouped.attribute_of(sample.id)?;
+        Some(GroupLabel { id: sample.id, label: sample.label, attribute })
+    };
+    let rows: Vec<GroupLabel> = inputs.index.samples.iter().filter_map(row).collect();
+    run_folder::write_csv(&inputs.folder.root().join("group-labels.csv"), &rows)
 }
 
 /// Training pictures per group, ordered by label, then attribute.

@@ -21,7 +21,7 @@ use crate::{
     settings::InpainterKind,
     shared::Shared,
     stages::{
-        Inputs, clusters, erm, errors, evaluate, masks, objects, pictures,
+        Inputs, chain, clusters, erm, errors, evaluate, masks, objects, pictures,
         sources::{self, Variant},
         synthesis, training_set,
     },
@@ -55,8 +55,20 @@ pub struct Plan {
     pub device: String,
     /// Goes on when the data set's group counts differ from the published ones.
     pub accept_counts: bool,
-    /// Whether `diagnostics.json` is made, which takes seconds and is not needed for a search.
-    pub diagnostics: bool,
+    /// What is computed after the arms.
+    pub afterwards: Afterwards,
+}
+
+/// What is computed for people when the arms are finished: it takes seconds, and no stage reads it. Each includes the ones
+/// before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Afterwards {
+    /// Nothing: for a search.
+    Nothing,
+    /// `diagnostics.json`.
+    Diagnostics,
+    /// Stage `7-chain`, for the report.
+    Chain,
 }
 
 /// What a finished seed leaves.
@@ -257,8 +269,12 @@ pub fn run(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Outcome, Err
     for &arm in &plan.arms {
         evaluate::run(inputs, context, arm, &opened.grouped, opened.balanced.as_ref())?;
     }
+    if plan.afterwards >= Afterwards::Chain {
+        chain::run(inputs, context)?;
+    }
     let Opened { grouped, parent, folder, .. } = &opened;
-    if plan.diagnostics {
+    diagnostics::write_group_labels(inputs, grouped)?;
+    if plan.afterwards >= Afterwards::Diagnostics {
         let diagnostics = diagnostics::compute(inputs, context, grouped, &results::finished_arms(folder)?)?;
         run_folder::write_json(&folder.root().join("diagnostics.json"), &diagnostics)?;
     }

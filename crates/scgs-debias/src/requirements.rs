@@ -146,7 +146,7 @@ mod tests {
             data_dir: None,
             backgrounds: None,
             device: "flex".into(),
-            diagnostics: false,
+            afterwards: crate::pipeline::Afterwards::Nothing,
             accept_counts: false,
         }
     }

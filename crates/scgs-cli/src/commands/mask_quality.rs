@@ -8,7 +8,7 @@ use scgs_debias::{
     Context, Error, Settings,
     look::{AttentionTarget, Look},
     mask_quality::{self, Block, Comparison, Table},
-    pipeline::{self, Plan},
+    pipeline::{self, Afterwards, Plan},
     region::Region,
 };
 
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &MaskQualityArgs) -> anyhow::Result<ExitCode> {
         backgrounds: None,
         device: args.device.device.clone(),
         accept_counts: false,
-        diagnostics: false,
+        afterwards: Afterwards::Nothing,
     };
     let context = Context { device, cancelled: &CANCELLED, report: &progress::show, cache: None };
     let mut opened = Vec::new();

@@ -6,7 +6,10 @@ use super::{print, print_json};
 use crate::{args::ReportArgs, report};
 
 pub(crate) fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
-    let page = report::write(&args.run_dir)?;
+    let page = match args.run_dirs.as_slice() {
+        [one] => report::write(one)?,
+        several => report::write_comparison(several, &args.out)?,
+    };
     if args.common.json {
         print_json(&serde_json::json!({ "schema": 1, "report": page }))?;
     } else {

@@ -1,11 +1,25 @@
 //! `scgs run`
 
-use std::process::ExitCode;
+use std::{
+    process::ExitCode,
+    sync::{Mutex, PoisonError},
+};
 
-use scgs_debias::{Context, Results, arms::Arm, pipeline, pipeline::Plan, requirements};
+use scgs_debias::{
+    Context, Event, Results,
+    arms::Arm,
+    pipeline::{self, Afterwards, Plan},
+    requirements,
+};
 
 use super::{dry_run, print, print_json, resolve};
-use crate::{CANCELLED, args::RunArgs, device, progress, report, table};
+use crate::{
+    CANCELLED,
+    args::RunArgs,
+    device, progress,
+    report::{self, History},
+    table,
+};
 
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let (definition, settings) = resolve(&args.data)?;
@@ -21,7 +35,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         backgrounds: args.backgrounds.clone(),
         device: args.device.device.clone(),
         accept_counts: args.data.accept_counts,
-        diagnostics: true,
+        afterwards: Afterwards::Chain,
     };
     let by_set = args.methods.split(',').map(str::trim).any(|name| name == "core" || name == "all");
     let plan = if by_set { plan.without_impossible_arms() } else { plan };
@@ -37,9 +51,19 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let mut outcome = None;
     for seed in args.seed..args.seed + args.seeds {
         progress::notice(&format!("{} seed {seed} on {}", plan.definition.name, plan.device));
-        let context =
-            Context { device: device.clone(), cancelled: &CANCELLED, report: &progress::show, cache: cache.as_deref() };
+        let costs = Mutex::new(Vec::new());
+        let tell = |event: Event| {
+            if let Event::Finished { stage, seconds, reused: false, .. } = &event {
+                costs.lock().unwrap_or_else(PoisonError::into_inner).push((stage.clone(), *seconds));
+            }
+            progress::show(event);
+        };
+        let context = Context { device: device.clone(), cancelled: &CANCELLED, report: &tell, cache: cache.as_deref() };
         let done = pipeline::run(&plan, seed, &context)?;
+        let mut history = History::read(&done.seed_folder)?;
+        history.commands.insert(command_line(std::env::args().skip(1)));
+        history.seconds.extend(costs.into_inner().unwrap_or_else(PoisonError::into_inner));
+        history.write(&done.seed_folder)?;
         report::write(&done.seed_folder)?;
         outcome = Some(done);
     }
@@ -53,4 +77,25 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         print(&format!("\nresults  {}\nreport   {}", folder.join("results.json").display(), page.display()))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The command as a person would type it again.
+fn command_line(words: impl Iterator<Item = String>) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./,:+@%".contains(c);
+    let quote = |word: String| {
+        if !word.is_empty() && word.chars().all(plain) { word } else { format!("'{}'", word.replace('\'', "'\\''")) }
+    };
+    std::iter::once("scgs".to_owned()).chain(words.map(quote)).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::command_line;
+
+    #[test]
+    fn what_a_shell_would_change_is_quoted() {
+        let words = ["run", "--set", "attention.layers=[\"last\"]", "it's", ""].map(str::to_owned);
+        let expected = r#"scgs run --set 'attention.layers=["last"]' 'it'\''s' ''"#;
+        assert_eq!(command_line(words.into_iter()), expected);
+    }
 }

@@ -8,7 +8,7 @@ use scgs_debias::{
     Context, Error, Results, RunFolder,
     arms::Arm,
     diagnostics::Diagnostics,
-    pipeline::{self, Outcome, Plan},
+    pipeline::{self, Afterwards, Outcome, Plan},
     results::{Row, SCHEMA},
 };
 
@@ -113,7 +113,7 @@ fn plan(args: &SuiteArgs, suite: &Suite, cell: &Cell) -> anyhow::Result<Plan> {
         backgrounds: args.backgrounds.clone(),
         device: args.device.device.clone(),
         accept_counts: args.accept_counts,
-        diagnostics: !cell.search,
+        afterwards: if cell.search { Afterwards::Nothing } else { Afterwards::Diagnostics },
     };
     // Missing files are found before hours of work, not after.
     plan.weights().with_context(of_cell)?;

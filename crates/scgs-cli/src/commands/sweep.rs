@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use scgs_debias::{
     Context, Settings,
-    pipeline::Plan,
+    pipeline::{Afterwards, Plan},
     sweep::{self, Point, Source, Sweep},
 };
 
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &SweepArgs) -> anyhow::Result<ExitCode> {
             backgrounds: args.backgrounds.clone(),
             device: args.device.device.clone(),
             accept_counts: args.data.accept_counts,
-            diagnostics: false,
+            afterwards: Afterwards::Nothing,
         },
         points,
         by: args.by,

@@ -7,7 +7,7 @@ use scgs_data::atomic;
 use scgs_debias::{
     Context, GroupReport, Settings,
     arms::Arm,
-    pipeline::{self, Identity, Plan, Single},
+    pipeline::{self, Afterwards, Identity, Plan, Single},
     results::{Row, SCHEMA},
 };
 use serde::Serialize;
@@ -85,7 +85,7 @@ fn plan(args: &TrainArgs) -> anyhow::Result<(Plan, Arm)> {
             backgrounds: args.backgrounds.clone(),
             device: args.device.device.clone(),
             accept_counts: args.data.accept_counts,
-            diagnostics: false,
+            afterwards: Afterwards::Nothing,
         };
         problems.extend(pipeline::refusals(&plan, arm, args.seed, &args.out, &device));
         if problems.is_empty() {

@@ -1,39 +1,63 @@
-//! The page.
+//! The page of a run.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
-use scgs_debias::{Results, Spread, results::Summary};
+use maud::{Markup, PreEscaped, html};
+use scgs_debias::{Results, Spread};
 
-use super::{Content, chain::Chain, chart};
-use crate::table::{spread, spread_or_dash};
+use super::{Content, attention, chart, curves, sections, shell, table};
 
-const STYLE: &str = include_str!("style.css");
-
-pub(crate) fn render(content: &Content) -> Markup {
+pub(super) fn render(content: &Content) -> anyhow::Result<Markup> {
     let results = &content.results;
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { "SCGS on " (results.dataset) }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                h1 { "SCGS on " (results.dataset) }
-                (summary(results))
-                h2 { "Results on the test split" }
-                (table(results))
-                h2 { "Accuracy per group" }
-                (chart::bars(results))
-                @if let Some(map) = &content.map { (map.render()) }
-                @if let Some(chain) = &content.chain { (chain_rows(chain)) }
-                (diagnostics(content))
-                h2 { "Settings" }
-                details { summary { "config.toml" } pre { (content.config) } }
-            }
-        }
+    let chain = content.chain.as_ref().map(|chain| Ok::<_, anyhow::Error>((chain, chain.to_json()?))).transpose()?;
+    // Name, anchor and content of every section that the run has.
+    let mut parts: Vec<(&str, &str, Markup)> = vec![
+        ("Results on the test split", "results", table::render(results)),
+        ("Accuracy per group", "groups", chart::bars(results)),
+    ];
+    if let Some(changes) = &content.changes {
+        parts.push(("What changed on the test split", "changes", sections::changes(changes)));
     }
+    if let Some(set) = &content.error_set {
+        parts.push((
+            "The error set",
+            "error-set",
+            set.render(content.seed, chain.as_ref().is_some_and(|(chain, _)| chain.is_clustered())),
+        ));
+    }
+    if let Some((chain, _)) = &chain {
+        parts.push(("From mistake to new picture", "chain", sections::chain(chain, content)));
+    }
+    if !content.attention.is_empty() {
+        parts.push(("Where it looks, before and after", "attention", attention::render(&content.attention)));
+    }
+    if !content.curves.is_empty() {
+        parts.push(("Training", "training", curves::render(&content.curves)));
+    }
+    if content.histories.iter().any(|(_, history)| !history.seconds.is_empty()) {
+        parts.push(("Cost", "cost", sections::cost(&content.histories)));
+    }
+    parts.push(("Diagnostics", "diagnostics", sections::diagnostics(&content.diagnostics)));
+    parts.push(("How to repeat it", "settings", sections::settings(content)));
+    let title = format!("SCGS on {}", results.dataset);
+    let body = html! {
+        header {
+            h1 { (title) }
+            (summary(results))
+            nav.contents aria-label="Contents" { ul { @for (name, anchor, _) in &parts {
+                li { a href=(format!("#to-{anchor}")) { (name) } }
+            } } }
+        }
+        main id="main" { @for (name, anchor, part) in &parts {
+            section aria-labelledby=(format!("to-{anchor}")) {
+                h2 id=(format!("to-{anchor}")) { (name) }
+                (part)
+            }
+        } }
+        (heat_filter())
+        @if let Some((_, json)) = &chain {
+            script type="application/json" id="chain-data" { (PreEscaped(json)) }
+        }
+    };
+    Ok(shell(&title, body, chain.is_some()))
 }
 
 /// The result in two sentences.
@@ -41,18 +65,32 @@ fn summary(results: &Results) -> Markup {
     let all = results.summaries();
     let find = |name: &str| all.iter().find(|s| s.method == name);
     let seeds = results.seeds();
+    let worst = |s: &scgs_debias::results::Summary| {
+        let lowest = |a: &(usize, &Spread), b: &(usize, &Spread)| a.1.mean.total_cmp(&b.1.mean);
+        let place = s.groups.iter().enumerate().min_by(lowest).map(|(i, _)| i);
+        place.and_then(|i| results.rows.first()?.groups.get(i)).map(|g| results.group_name(g))
+    };
     html! {
         @if let (Some(erm), Some(scgs)) = (find("erm"), find("scgs")) {
             p.lead {
-                "The plain classifier (ERM) is right in " (percent(&erm.plain)) " of the test pictures but only in "
-                b { (percent(&erm.worst_group)) } " of its worst group. Retrained with the new pictures (SCGS), the worst group is at "
-                b { (percent(&scgs.worst_group)) } ", the average at " (percent(&scgs.plain)) "."
+                "The plain classifier (ERM) is right in " (percent(&erm.plain)) " of the test pictures, but only in "
+                b { (percent(&erm.worst_group)) } " of its worst group"
+                @if let Some(group) = worst(erm) { " (" (group) ")" }
+                ". Trained again with the new pictures (SCGS), the worst group is at "
+                b { (percent(&scgs.worst_group)) } " and the average at " (percent(&scgs.plain)) "."
                 @if let Some(control) = find("duplicate") {
-                    " The control that only repeats the same mistakes without painting anything reaches " (percent(&control.worst_group)) "."
+                    " The control that repeats the same mistakes without painting anything reaches "
+                    (percent(&control.worst_group)) "."
                 }
             }
+        } @else {
+            p.lead { "The methods " (results.arms().join(", ")) " on " (results.dataset) "." }
         }
-        p { (seeds.len()) " seed" @if seeds.len() != 1 { "s" } ": " (seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")) "." }
+        p.quiet {
+            (seeds.len()) " seed" @if seeds.len() != 1 { "s" } ": "
+            (seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")) "."
+            @if seeds.len() == 1 { " One seed has no spread: differences of a few points are noise." }
+        }
     }
 }
 
@@ -63,77 +101,20 @@ fn percent(s: &Spread) -> String {
     }
 }
 
-fn table(results: &Results) -> Markup {
-    let groups = results.rows.first().map(|r| r.groups.clone()).unwrap_or_default();
-    let best =
-        results.summaries().iter().filter(|s| !s.oracle).map(|s| s.worst_group.mean).fold(f64::NEG_INFINITY, f64::max);
+/// Colours a grey attention map and makes it transparent where it is dark. A filter and not a picture: the page holds
+/// the map as the run does.
+fn heat_filter() -> Markup {
     html! {
-        div.wide { table {
-            thead { tr {
-                th { "method" } th { "sees groups in training" } th { "worst group" } th { "plain average" } th { "train-weighted" } th { "group mean" }
-                @for g in &groups { th { (results.group_name(g)) br; small { "n " (g.n) } } }
-            } }
-            tbody { @for s in &results.summaries() { (row(s, best)) } }
-        } }
-        p { small {
-            @if results.seeds().len() > 1 { "Mean ± sample standard deviation over seeds. " }
-            "Bold: best worst group among methods without group labels. Plain: share of correct pictures. Train-weighted: group accuracies weighted by the groups' shares of the training split. Group mean: unweighted."
-        } }
-    }
-}
-
-fn row(s: &Summary, best: f64) -> Markup {
-    let bold = !s.oracle && s.worst_group.mean == best;
-    html! {
-        tr.oracle[s.oracle] {
-            th scope="row" { (s.method) @if s.oracle { " [oracle]" } }
-            td { @if s.oracle { "yes" } @else { "no" } }
-            td { @if bold { b { (spread(&s.worst_group)) } } @else { (spread(&s.worst_group)) } }
-            td { (spread(&s.plain)) } td { (spread_or_dash(s.train_weighted.as_ref())) } td { (spread(&s.group_mean)) }
-            @for g in &s.groups { td { (spread(g)) } }
-        }
-    }
-}
-
-fn chain_rows(chain: &Chain) -> Markup {
-    html! {
-        h2 { "From mistake to new picture" }
-        p { (chain.rows.len()) " of " (chain.total) " new pictures, drawn at random. White in the mask is repainted." }
-        div.chain {
-            @for link in &chain.rows {
-                figure {
-                    div.four {
-                        img src=(link.picture) alt=(format!("training picture {} of class {}", link.source_id, link.class));
-                        img src=(link.attention) alt="attention of the classifier";
-                        img src=(link.mask) alt="mask, white is repainted";
-                        img src=(link.painted) alt="new picture";
-                    }
-                    figcaption {
-                        b { (link.class) } " #" (link.source_id) ", cluster " (link.cluster) ", " (format!("{:.0} %", link.area * 100.0)) " repainted"
-                        br; small { (link.answer) }
-                    }
+        svg.spoken aria-hidden="true" width="0" height="0" {
+            filter id="heat" x="0" y="0" width="1" height="1" color-interpolation-filters="sRGB" {
+                feColorMatrix values="1 0 0 0 0  1 0 0 0 0  1 0 0 0 0  1.1 0 0 0 0.05" {}
+                feComponentTransfer {
+                    feFuncR type="table" tableValues="0.15 0.55 0.9 1 1" {}
+                    feFuncG type="table" tableValues="0.05 0.1 0.3 0.65 0.95" {}
+                    feFuncB type="table" tableValues="0.4 0.45 0.2 0.05 0.4" {}
+                    feFuncA type="linear" slope="0.75" {}
                 }
             }
         }
-    }
-}
-
-fn diagnostics(content: &Content) -> Markup {
-    let number = |v: Option<f64>| v.map_or_else(|| "–".into(), |v| format!("{v:.3}"));
-    html! {
-        h2 { "Diagnostics" }
-        p { "Computed with group labels and true object masks, for this page only: no stage of the method has seen them." }
-        div.wide { table {
-            thead { tr { th { "seed" } th { "error set" } th { "precision for minority groups" } th { "recall" } th { "cluster purity" } th { "mask IoU with the object" } th { "random mask IoU" } } }
-            tbody { @for (seed, d) in &content.diagnostics { tr {
-                th scope="row" { (seed) }
-                td { (d.error_set.map_or_else(|| "–".into(), |e| e.size.to_string())) }
-                td { (number(d.error_set.map(|e| e.precision))) }
-                td { (number(d.error_set.map(|e| e.recall))) }
-                td { (number(d.cluster_purity)) }
-                td { (number(d.mask_iou)) }
-                td { (number(d.random_mask_iou)) }
-            } } }
-        } }
     }
 }

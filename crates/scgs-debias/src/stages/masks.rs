@@ -264,7 +264,8 @@ fn within_limits(inputs: Inputs<'_>, mask: Mask) -> Result<Mask, String> {
     }
 }
 
-fn grey(map: &AttentionMap) -> GrayImage {
+/// A map as grey values, white for 1.
+pub(super) fn grey(map: &AttentionMap) -> GrayImage {
     GrayImage::from_fn(map.width as u32, map.height as u32, |x, y| {
         Luma([(map.values[y as usize * map.width + x as usize] * 255.0).round() as u8])
     })

@@ -1,5 +1,6 @@
 //! The stages of a run, in order. Each reads what earlier ones wrote, writes one folder, and can be called alone.
 
+pub mod chain;
 pub mod clusters;
 pub mod diffusion;
 pub mod erm;
