@@ -24,11 +24,14 @@ const MAY_SEE_GROUPS: &[(&str, &str)] = &[
         "hands group numbers to the methods that are marked as seeing them",
     ),
     ("crates/scgs-debias/src/diagnostics.rs", "how well error set and masks hit, for the report; no stage reads it"),
+    ("crates/scgs-debias/src/diagnostics/", "the same"),
 ];
 
 /// Files that may hold a data set with its groups and hand it on, but not ask for an attribute.
-const MAY_CARRY_GROUPS: &[(&str, &str)] =
-    &[("crates/scgs-debias/src/pipeline.rs", "reads the data set; stages get its index, evaluation all of it")];
+const MAY_CARRY_GROUPS: &[(&str, &str)] = &[
+    ("crates/scgs-debias/src/pipeline.rs", "reads the data set; stages get its index, evaluation all of it"),
+    ("crates/scgs-debias/src/pipeline/single.rs", "the same for one arm"),
+];
 
 /// Lines that name or use the attributes in a file that may not.
 pub(super) fn problems(path: &str, text: &str) -> Vec<Problem> {
