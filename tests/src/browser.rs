@@ -130,9 +130,10 @@ impl Browser {
         let mut bytes = Vec::new();
         self.output.read_until(0, &mut bytes).expect("the browser speaks");
         bytes.pop();
-        let message: Value = serde_json::from_slice(&bytes).unwrap_or_else(|_| {
-            panic!("Chromium ended before it had answered: {}", String::from_utf8_lossy(&bytes));
-        });
+        let message = serde_json::from_slice::<Value>(&bytes);
+        let said = String::from_utf8_lossy(&bytes);
+        assert!(message.is_ok(), "Chromium ended before it had answered: {said}");
+        let message = message.unwrap_or_default();
         match message["method"].as_str() {
             Some(
                 "Runtime.consoleAPICalled" | "Runtime.exceptionThrown" | "Log.entryAdded" | "Network.loadingFailed",

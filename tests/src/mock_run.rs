@@ -164,7 +164,7 @@ impl MockRun {
 
     fn pictures_of(&self, seed: &Path) -> io::Result<()> {
         let mut metadata = String::from(
-            "img_id,img_filename,y,split,place,place_filename,source_id,repeat,mask,inpainter,prompt,kept,reason\n",
+            "img_id,img_filename,y,split,place,place_filename,source_id,repeat,mask,inpainter,prompt,erm_predicted,erm_confidence,change,dropped,uses\n",
         );
         let mut answers = String::from("id,label,erm,erm_confidence,scgs,scgs_confidence\n");
         for id in 0..self.sources {
@@ -178,8 +178,8 @@ impl MockRun {
             let reason = if dropped { format!("\"{}\"", self.reason.replace('"', "\"\"")) } else { String::new() };
             writeln!(
                 metadata,
-                "{id},images/{source}-{repeat}.png,{label},0,-1,,{source},{repeat},4-masks/{source}.png,mock,a photo,{},{reason}",
-                !dropped
+                "{id},images/{source}-{repeat}.png,{label},0,-1,,{source},{repeat},4-masks/{source}.png,mock,a photo,0,0.9,0.3,{reason},{}",
+                u8::from(!dropped)
             )
             .unwrap_or_default();
             // ERM errs on every third new picture, the classifier after it on every seventh.

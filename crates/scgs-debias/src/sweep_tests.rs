@@ -84,6 +84,7 @@ fn sweep(points: Vec<(Point, Settings, Vec<Arm>)>) -> Sweep {
         backgrounds: None,
         device: "flex".into(),
         accept_counts: false,
+        afterwards: crate::pipeline::Afterwards::Nothing,
     };
     Sweep { base, points, by: Criterion::WorstClass, seeds: vec![0, 1] }
 }
