@@ -4,7 +4,7 @@
 mod attention;
 mod context_kind;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use scgs_cam::Mask;
 use scgs_data::{Grouped, Sample, Split};
@@ -54,6 +54,13 @@ pub struct Diagnostics {
     /// Where the arms look; empty where no object masks exist.
     #[serde(default)]
     pub attention: Vec<ArmAttention>,
+}
+
+/// Whether a file of diagnostics is about these arms, so that its attention, which takes seconds, need not be looked at again.
+pub(crate) fn covers(path: &Path, arms: &[Arm]) -> bool {
+    let found = run_folder::read_json::<Diagnostics>(path);
+    let names = |d: Diagnostics| d.attention.into_iter().map(|a| a.arm).collect::<Vec<_>>();
+    !arms.is_empty() && found.is_ok_and(|d| names(d) == arms.iter().map(|a| a.name()).collect::<Vec<_>>())
 }
 
 /// Computes the diagnostics of a finished run with the arms `arms`.

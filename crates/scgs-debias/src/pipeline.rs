@@ -275,8 +275,11 @@ pub fn run(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Outcome, Err
     let Opened { grouped, parent, folder, .. } = &opened;
     diagnostics::write_group_labels(inputs, grouped)?;
     if plan.afterwards >= Afterwards::Diagnostics {
-        let diagnostics = diagnostics::compute(inputs, context, grouped, &results::finished_arms(folder)?)?;
-        run_folder::write_json(&folder.root().join("diagnostics.json"), &diagnostics)?;
+        let path = folder.root().join("diagnostics.json");
+        let finished = results::finished_arms(folder)?;
+        if !diagnostics::covers(&path, &finished) {
+            run_folder::write_json(&path, &diagnostics::compute(inputs, context, grouped, &finished)?)?;
+        }
     }
     write_results(plan, parent, folder, grouped)?;
     Ok(Outcome { seed_folder: folder.root().to_owned(), run_folder: parent.clone() })
