@@ -280,6 +280,9 @@ fn model_copy(name: &str) -> TempDir {
     dir
 }
 
+/// What is done to a tensor of a file: to its shape and its bytes; what it gives is the new name.
+type Change = dyn Fn(&str, &mut Vec<usize>, &mut Vec<u8>) -> Option<String>;
+
 #[test]
 fn damaged_and_foreign_models_are_refused_by_file_and_tensor() {
     let dir = folder();
@@ -322,7 +325,7 @@ fn damaged_and_foreign_models_are_refused_by_file_and_tensor() {
     );
     refused(&|m| fs_err::write(m.join("vae/config.json"), "{").unwrap(), &["vae/config.json", "not a JSON object"]);
 
-    let rewrite = |m: &Path, change: &dyn Fn(&str, &mut Vec<usize>, &mut Vec<u8>) -> Option<String>| {
+    let rewrite = |m: &Path, change: &Change| {
         let bytes = fs_err::read(m.join(unet)).unwrap();
         let file = SafeTensors::deserialize(&bytes).unwrap();
         let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = file

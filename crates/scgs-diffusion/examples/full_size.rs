@@ -10,6 +10,7 @@
 //! `tests/fixtures/diffusion/full_size.py` measures diffusers in the same way, and alternates the two.
 
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
+#![expect(clippy::panic, reason = "a measurement stops at the first surprise")]
 #![expect(clippy::unwrap_used, reason = "a measurement stops at the first surprise")]
 
 use std::time::Instant;
