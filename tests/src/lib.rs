@@ -15,6 +15,7 @@ pub const TINY: &[&str] = &[
     "habitat.val=16",
     "habitat.test=40",
     "backbone.input_size=64",
+    "attention.input_size=64",
     "synthesis.share=0.25",
 ];
 

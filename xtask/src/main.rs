@@ -5,7 +5,9 @@
 //! of `scgs`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a terminal program: its output is its result")]
 
+mod bench;
 mod download;
+mod fixtures;
 mod method_pages;
 mod reproduce;
 mod results;
@@ -53,6 +55,10 @@ enum Command {
     Download(download::Args),
     /// Write the results of a run into the pages of docs/methods.
     MethodPages(method_pages::Args),
+    /// Measure speed and memory, beside the usual Python library where asked.
+    Bench(bench::Args),
+    /// Make a look-alike of a published data set: its layout and proportions with pictures of Habitat.
+    Fixtures(fixtures::Args),
     /// Run everything a contributor must see green, cheapest first.
     Test(test::Args),
     /// Check the invariants of docs/architecture.md that text can show.
@@ -78,6 +84,8 @@ fn run(command: &Command) -> anyhow::Result<Outcome> {
         Command::Reproduce(args) => reproduce::run(&workspace, args),
         Command::Download(args) => download::run(&workspace, args),
         Command::MethodPages(args) => method_pages::run(&workspace, args),
+        Command::Bench(args) => bench::run(&workspace, args),
+        Command::Fixtures(args) => fixtures::run(&workspace, args),
         Command::Test(args) => test::run(&workspace, args),
         Command::Tidy => tidy::run(&workspace),
         Command::Setup => setup::run(&workspace),

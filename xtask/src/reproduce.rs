@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::ValueEnum;
 
 use crate::Outcome;
@@ -45,6 +45,9 @@ pub(crate) struct Args {
     /// How large the experiment is
     #[arg(long)]
     profile: Option<Profile>,
+    /// Run a whole suite, datasets/suites/<DATASET>-<NAME>.toml, and write its page into docs/experiments
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["methods", "dry_run"], value_parser = suite_name)]
+    suite: Option<String>,
     /// Device to compute on, such as `flex` or `cuda:0`
     #[arg(long, value_name = "D")]
     device: Option<String>,
@@ -70,18 +73,67 @@ pub(crate) struct Args {
 /// # Errors
 /// When the build fails or `scgs` cannot be started.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> anyhow::Result<Outcome> {
+    let mut scgs = Command::new(built_scgs(workspace)?);
+    match &args.suite {
+        None => scgs.args(scgs_arguments(args, workspace.root())),
+        Some(suite) => scgs.args(suite_arguments(args, suite, workspace.root())?),
+    };
+    replace_by(scgs)
+}
+
+/// Builds the binaries; the path of `scgs`.
+///
+/// # Errors
+/// When the build fails.
+pub(crate) fn built_scgs(workspace: &Workspace) -> anyhow::Result<PathBuf> {
     let shell = workspace.shell()?;
     let build = [&["build"], &BINARIES[..]].concat();
     workspace.cargo(&shell, &build).run().context("`scgs` does not build; the compiler's message is above")?;
+    workspace.scgs(&shell)
+}
 
-    let mut scgs = Command::new(workspace.scgs(&shell)?);
-    scgs.args(scgs_arguments(args, workspace.root()));
-    replace_by(scgs)
+/// Letters, digits and dashes: the name becomes part of a path.
+fn suite_name(text: &str) -> Result<String, String> {
+    let good = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    if good { Ok(text.to_owned()) } else { Err("expected letters, digits and dashes".to_owned()) }
+}
+
+/// The arguments of `scgs suite`. The page of the suite `claims` has the name of the data set, others that of their file.
+fn suite_arguments(args: &Args, suite: &str, root: &Path) -> anyhow::Result<Vec<OsString>> {
+    let dataset = value_name(args.dataset);
+    let file = root.join("datasets").join("suites").join(format!("{dataset}-{suite}.toml"));
+    if !file.is_file() {
+        let names: Vec<String> = fs_err::read_dir(root.join("datasets").join("suites"))?
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_suffix(".toml").map(str::to_owned))
+            .collect();
+        bail!("{} does not exist; there are: {}", file.display(), names.join(", "));
+    }
+    let page = if suite == "claims" { dataset.clone() } else { format!("{dataset}-{suite}") };
+    let seeds = args.seeds.map_or_else(String::new, |n| format!(" --seeds {n}"));
+    let command = format!("cargo xtask reproduce {dataset} --suite {suite}{seeds}");
+    let mut out: Vec<OsString> = vec!["suite".into(), file.into(), "--out".into()];
+    out.push(root.join("docs").join("experiments").join(format!("{page}.md")).into());
+    out.extend(["--command".into(), command.into()]);
+    out.extend(common_options(args, root));
+    Ok(out)
 }
 
 /// The arguments of `scgs` for these of ours.
 fn scgs_arguments(args: &Args, root: &Path) -> Vec<OsString> {
     let mut out: Vec<OsString> = vec!["run".into(), "--dataset".into(), value_name(args.dataset).into()];
+    if let Some(methods) = &args.methods {
+        out.extend(["--methods".into(), methods.into()]);
+    }
+    if args.dry_run {
+        out.push("--dry-run".into());
+    }
+    out.extend(common_options(args, root));
+    out
+}
+
+/// What `scgs run` and `scgs suite` both take.
+fn common_options(args: &Args, root: &Path) -> Vec<OsString> {
+    let mut out: Vec<OsString> = Vec::new();
     let mut option = |name: &str, value: Option<OsString>| {
         if let Some(value) = value {
             out.extend([name.into(), value]);
@@ -89,16 +141,12 @@ fn scgs_arguments(args: &Args, root: &Path) -> Vec<OsString> {
     };
     option("--datasets", Some(root.join("datasets").into()));
     option("--seeds", args.seeds.map(|n| n.to_string().into()));
-    option("--methods", args.methods.clone().map(Into::into));
     option("--profile", args.profile.map(|p| value_name(p).into()));
     option("--device", args.device.clone().map(Into::into));
     option("--data-dir", args.data_dir.clone().map(Into::into));
     option("--runs", args.runs.clone().map(Into::into));
     for setting in &args.set {
         option("--set", Some(setting.into()));
-    }
-    if args.dry_run {
-        out.push("--dry-run".into());
     }
     out.extend(args.further.iter().cloned());
     out
@@ -110,7 +158,7 @@ fn value_name(value: impl ValueEnum) -> String {
 
 /// Becomes `command`, so that its exit code, its terminal and Ctrl-C are its own.
 #[cfg(unix)]
-fn replace_by(mut command: Command) -> anyhow::Result<Outcome> {
+pub(crate) fn replace_by(mut command: Command) -> anyhow::Result<Outcome> {
     use std::os::unix::process::CommandExt;
 
     // Returns only when the program could not be started.
@@ -120,7 +168,7 @@ fn replace_by(mut command: Command) -> anyhow::Result<Outcome> {
 
 /// Runs `command` and hands on its exit code.
 #[cfg(not(unix))]
-fn replace_by(mut command: Command) -> anyhow::Result<Outcome> {
+pub(crate) fn replace_by(mut command: Command) -> anyhow::Result<Outcome> {
     let status =
         command.status().with_context(|| format!("cannot start {}", Path::new(command.get_program()).display()))?;
     let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
@@ -133,7 +181,7 @@ mod tests {
 
     use clap::Parser;
 
-    use super::{Args, scgs_arguments};
+    use super::{Args, scgs_arguments, suite_arguments};
 
     #[derive(Parser)]
     struct Line {
@@ -156,11 +204,30 @@ mod tests {
     fn every_option_is_handed_on() {
         let line = "waterbirds --seeds 3 --methods erm,scgs+jtt --profile quick --device cuda:0 --data-dir d --runs r \
                     --set train.epochs=2 --set cam.eps=1e-6 --dry-run -- --accept-counts";
-        let expected = "--seeds 3 --methods erm,scgs+jtt --profile quick --device cuda:0 --data-dir d --runs r \
-                        --set train.epochs=2 --set cam.eps=1e-6 --dry-run --accept-counts";
         let got = arguments(&line.split_whitespace().collect::<Vec<_>>());
-        assert_eq!(got[..3], ["run", "--dataset", "waterbirds"]);
-        assert_eq!(got[5..], expected.split_whitespace().collect::<Vec<_>>());
+        let first = "run --dataset waterbirds --methods erm,scgs+jtt --dry-run --datasets";
+        assert_eq!(got[..7], first.split_whitespace().collect::<Vec<_>>());
+        let rest = "--seeds 3 --profile quick --device cuda:0 --data-dir d --runs r --set train.epochs=2 --set cam.eps=1e-6 \
+                    --accept-counts";
+        assert_eq!(got[8..], rest.split_whitespace().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_suite_has_its_file_its_page_and_its_command() {
+        let root = tempfile::tempdir().unwrap();
+        let suites = root.path().join("datasets").join("suites");
+        fs_err::create_dir_all(&suites).unwrap();
+        fs_err::write(suites.join("habitat-claims.toml"), "").unwrap();
+        let line = Line::try_parse_from(["reproduce", "habitat", "--suite", "claims", "--seeds", "2"]).unwrap();
+        let got = suite_arguments(&line.args, "claims", root.path()).unwrap();
+        let got: Vec<String> = got.into_iter().map(|a| a.into_string().unwrap()).collect();
+        assert_eq!(got[0], "suite");
+        assert!(got[1].ends_with("habitat-claims.toml") && got[3].ends_with("habitat.md"), "{got:?}");
+        assert_eq!(got[5], "cargo xtask reproduce habitat --suite claims --seeds 2");
+        let message = suite_arguments(&line.args, "other", root.path()).unwrap_err().to_string();
+        assert!(message.contains("there are: habitat-claims"), "{message}");
+        assert!(Line::try_parse_from(["reproduce", "habitat", "--suite", "../x"]).is_err());
+        assert!(Line::try_parse_from(["reproduce", "habitat", "--suite", "claims", "--methods", "erm"]).is_err());
     }
 
     #[test]

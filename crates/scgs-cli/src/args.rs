@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Compose(ComposeArgs),
     /// Measure how well attention masks find the object, against true object masks (evaluation only)
     MaskQuality(crate::args_masks::MaskQualityArgs),
+    /// Repaint the masked part of a picture with Stable Diffusion
+    Inpaint(Box<crate::args_inpaint::InpaintArgs>),
     /// Measure what inpainters paint against real pictures (evaluation only)
     InpaintQuality(crate::args_inpainter::InpaintQualityArgs),
     /// Train the small diffusion model that repaints pictures
@@ -58,6 +60,11 @@ pub(crate) enum Command {
     Cam(CamArgs),
     /// k-means clusters of the rows of a feature matrix
     Cluster(ClusterArgs),
+    /// Write real and new pictures of a run as a data set: Waterbirds layout, image folder, metadata.jsonl
+    Export(crate::args_data::ExportArgs),
+    /// Make a look-alike of a published data set (`cargo xtask fixtures`)
+    #[command(hide = true)]
+    Fixtures(crate::args_data::FixturesArgs),
     /// What is compiled in, what is on this machine, and what is missing
     Doctor(DoctorArgs),
 }
@@ -128,7 +135,10 @@ pub(crate) struct RunArgs {
     /// Pictures without objects for the classical fill (composed data sets bring their own)
     #[arg(long, value_name = "DIR")]
     pub backgrounds: Option<PathBuf>,
-    /// Print the plan and stop
+    /// Folder for transformed pictures: a later run on the same data decodes none; the results are the same
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+    /// Print the plan, with time and disk estimates from a short calibration, and stop
     #[arg(long)]
     pub dry_run: bool,
     /// Where computations happen.
@@ -258,11 +268,14 @@ impl Cli {
             Command::Report(a) => a.common.quiet,
             Command::Compose(a) => a.common.quiet,
             Command::MaskQuality(a) => a.common.quiet,
+            Command::Inpaint(a) => a.common.quiet,
             Command::InpaintQuality(a) => a.common.quiet,
             Command::TrainInpainter(a) => a.common.quiet,
             Command::Predict(a) => a.common.quiet,
             Command::Cam(a) => a.common.quiet,
             Command::Cluster(a) => a.common.quiet,
+            Command::Export(a) => a.common.quiet,
+            Command::Fixtures(a) => a.common.quiet,
             Command::Doctor(a) => a.common.quiet,
         }
     }

@@ -1,6 +1,8 @@
 //! `scgs`: Spurious Correlations Guided Synthesis on the command line.
 
 mod args;
+mod args_data;
+mod args_inpaint;
 mod args_inpainter;
 mod args_masks;
 mod args_tools;
@@ -58,11 +60,14 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Report(args) => commands::report::run(&args),
         Command::Compose(args) => commands::compose::run(&args),
         Command::MaskQuality(args) => commands::mask_quality::run(&args),
+        Command::Inpaint(args) => commands::inpaint::run(&args),
         Command::InpaintQuality(args) => commands::inpaint_quality::run(&args),
         Command::TrainInpainter(args) => commands::train_inpainter::run(&args),
         Command::Predict(args) => commands::predict::run(&args),
         Command::Cam(args) => commands::cam::run(&args),
         Command::Cluster(args) => commands::cluster::run(&args),
+        Command::Export(args) => commands::export::run(&args),
+        Command::Fixtures(args) => commands::fixtures::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
     }
 }

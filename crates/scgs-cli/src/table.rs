@@ -20,8 +20,10 @@ pub(crate) fn of_results(results: &Results) -> String {
     for summary in results.summaries() {
         let name = if summary.oracle { format!("{} [oracle]", summary.method) } else { summary.method.clone() };
         let mut row = vec![Cell::new(name), Cell::new(seen(summary.sees_groups))];
-        let averages = [summary.worst_group, summary.plain, summary.train_weighted, summary.group_mean];
-        row.extend(averages.iter().chain(&summary.groups).map(|s| number(&spread(s))));
+        let averages =
+            [Some(summary.worst_group), Some(summary.plain), summary.train_weighted, Some(summary.group_mean)];
+        row.extend(averages.iter().map(|s| number(&spread_or_dash(s.as_ref()))));
+        row.extend(summary.groups.iter().map(|s| number(&spread(s))));
         table.add_row(row);
     }
     let seeds = results.seeds();
@@ -107,7 +109,7 @@ pub(crate) fn of_sweep(sweep: &sweep::Table) -> String {
 pub(crate) fn of_report(
     report: &GroupReport,
     names: &dyn Fn(usize, usize) -> String,
-    train_counts: &[usize],
+    (train_counts, attributes): (&[usize], usize),
 ) -> String {
     let mut table = plain_table();
     table.set_header(["group", "n", "correct", "accuracy"]);
@@ -120,10 +122,12 @@ pub(crate) fn of_report(
         ]);
     }
     format!(
-        "{table}\nworst group {:.3}, plain {:.3}, train-weighted {:.3}, group mean {:.3}",
+        "{table}\nworst group {:.3}, plain {:.3}, train-weighted {}, group mean {:.3}",
         report.worst_group(),
         report.plain(),
-        report.train_weighted(train_counts),
+        report
+            .train_weighted(train_counts, attributes)
+            .map_or_else(|| "not defined (the split lacks groups of train)".to_owned(), |value| format!("{value:.3}")),
         report.group_mean()
     )
 }
@@ -134,6 +138,11 @@ pub(crate) fn spread(s: &Spread) -> String {
         Some(sd) => format!("{:.3} ± {sd:.3}", s.mean),
         None => format!("{:.3}", s.mean),
     }
+}
+
+/// The same, or `-` where there is no value.
+pub(crate) fn spread_or_dash(s: Option<&Spread>) -> String {
+    s.map_or_else(|| "-".to_owned(), spread)
 }
 
 fn plain_table() -> Table {

@@ -10,6 +10,8 @@ use std::{
 
 use image::{DynamicImage, codecs::png::PngEncoder};
 
+use crate::DataError;
+
 /// How the names of temporary files begin; one is left behind only when the process is killed while it writes.
 pub const TEMPORARY_PREFIX: &str = ".writing-";
 
@@ -29,6 +31,37 @@ pub fn write_with(path: impl AsRef<Path>, fill: impl FnOnce(&mut dyn Write) -> i
     let path = path.as_ref();
     replace(path, fill)
         .map_err(|error| io::Error::new(error.kind(), format!("failed to write `{}`: {error}", path.display())))
+}
+
+/// Makes the folder `path` of what `fill` writes into the empty folder it is given. `path` must not exist or be empty.
+///
+/// The folder is filled beside its place and renamed, so it appears whole or not at all.
+///
+/// # Errors
+/// [`DataError::Occupied`], the error of `fill`, or what the system says; nothing is left behind.
+pub fn write_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<(), DataError>) -> Result<(), DataError> {
+    if path.exists() && !(path.is_dir() && fs_err::read_dir(path)?.next().is_none()) {
+        let message = "is not empty".to_owned();
+        return Err(DataError::Occupied { path: path.to_owned(), message });
+    }
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    fs_err::create_dir_all(parent)?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(TEMPORARY_PREFIX);
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+    let temporary = builder.tempdir_in(parent)?;
+    fill(temporary.path())?;
+    if path.is_dir() {
+        fs_err::remove_dir(path)?;
+    }
+    fs_err::rename(temporary.path(), path)?;
+    // It is no longer under its temporary name.
+    let _ = temporary.keep();
+    Ok(())
 }
 
 /// Writes a picture as PNG in its own colour type, without time stamps or text, so equal pixels are equal bytes.

@@ -15,7 +15,16 @@ use crate::{DataError, Definition, RowProblem, Sample, Split, read::Table, water
 type EachRow<'a> = &'a mut dyn FnMut(u64, &str, Result<[usize; 2], String>);
 
 /// The folder of the pictures.
-const PICTURES: &str = "img_align_celeba";
+pub(crate) const PICTURES: &str = "img_align_celeba";
+/// The attributes in the order of the published table.
+#[rustfmt::skip]
+pub(crate) const NAMES: [&str; 40] = [
+    "5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs", "Big_Lips", "Big_Nose",
+    "Black_Hair", "Blond_Hair", "Blurry", "Brown_Hair", "Bushy_Eyebrows", "Chubby", "Double_Chin", "Eyeglasses", "Goatee",
+    "Gray_Hair", "Heavy_Makeup", "High_Cheekbones", "Male", "Mouth_Slightly_Open", "Mustache", "Narrow_Eyes", "No_Beard",
+    "Oval_Face", "Pale_Skin", "Pointy_Nose", "Receding_Hairline", "Rosy_Cheeks", "Sideburns", "Smiling", "Straight_Hair",
+    "Wavy_Hair", "Wearing_Earrings", "Wearing_Hat", "Wearing_Lipstick", "Wearing_Necklace", "Wearing_Necktie", "Young",
+];
 /// The table of attributes, without its extension.
 const ATTRIBUTES: &str = "list_attr_celeba";
 /// The table of splits, without its extension.

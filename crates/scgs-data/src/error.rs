@@ -86,7 +86,8 @@ pub enum DataError {
     },
     /// Occurs when group counts differ from the published ones.
     #[error(
-        "{name}: the group counts differ from the published ones:\n{table}\nThis may be another version of the data set"
+        "{name}: the group counts differ from the published ones:\n{table}\nThis may be another version of the data set; \
+         `accept_counts` (--accept-counts) goes on with it"
     )]
     Counts {
         /// The data set.

@@ -34,9 +34,11 @@ mod pack;
 mod picture;
 mod plan;
 mod split;
+mod studio;
 mod write;
 
 use pack::{Pack, Role};
+pub(crate) use studio::Studio;
 use write::{Composition, Kind};
 
 /// What is correlated with the class.

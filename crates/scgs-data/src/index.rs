@@ -11,7 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::DataError;
+use crate::{DataError, PublishedCounts};
 
 /// A part of a data set. The codes 0, 1, 2 in tables are those of `group_DRO` and WILDS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -93,6 +93,8 @@ pub struct Grouped {
     attribute_names: Vec<String>,
     attributes: Vec<usize>,
     positions: BTreeMap<u64, usize>,
+    /// Per split, the groups that it is known not to have, by their position in group order.
+    absent: [BTreeSet<usize>; 3],
 }
 
 impl Grouped {
@@ -120,7 +122,16 @@ impl Grouped {
                 return refuse(format!("id {id} has attribute {attribute}, expected 0..={last}"));
             }
         }
-        Ok(Self { index, attribute_names, attributes, positions })
+        Ok(Self { index, attribute_names, attributes, positions, absent: Default::default() })
+    }
+
+    /// Notes which groups the publication says a split does not have: those of size 0.
+    pub(crate) fn without_published_zeros(mut self, published: &PublishedCounts) -> Self {
+        for (split, absent) in Split::ALL.into_iter().zip(&mut self.absent) {
+            let zeros = published.of(split).iter().enumerate().filter(|(_, n)| **n == 0);
+            *absent = zeros.map(|(group, _)| group).collect();
+        }
+        self
     }
 
     /// The same pictures with other labels, each a position in [`Index::classes`].
@@ -152,6 +163,15 @@ impl Grouped {
     /// The attribute of the sample with this id, `None` for an unknown id.
     pub fn attribute_of(&self, id: u64) -> Option<usize> {
         self.positions.get(&id).map(|&position| self.attributes[position])
+    }
+
+    /// Whether `split` is meant to have each group, in group order: all of them, but for those that the publication says it
+    /// has not. MetaShift's test pictures, for example, are all on shelves and its training pictures are not. A group that
+    /// is there in spite of that counts as meant.
+    pub fn expected(&self, split: Split) -> Vec<bool> {
+        let absent = &self.absent[usize::from(split.code())];
+        let groups = self.counts(split).groups;
+        groups.iter().enumerate().map(|(at, group)| group.n > 0 || !absent.contains(&at)).collect()
     }
 
     /// How many pictures each group has in `split`, empty groups included.
@@ -265,6 +285,18 @@ mod tests {
             grouped.counts(Split::Train).to_string(),
             "  mammal x land         0\n  mammal x water        1\n  bird x land           1\n  bird x water          2\n  total                 4"
         );
+    }
+
+    #[test]
+    fn a_group_is_expected_unless_the_publication_says_that_there_is_none() {
+        let grouped = Grouped::new(index(&[0, 1, 1, 0]), places(), vec![0, 1, 1, 1]).unwrap();
+        assert_eq!(grouped.expected(Split::Test), [true; 4]);
+        let published = PublishedCounts { train: vec![0, 5, 0, 0], val: vec![5, 0, 5, 0], test: vec![0; 4] };
+        let grouped = grouped.without_published_zeros(&published);
+        // Train has pictures of the last group, whatever the publication says.
+        assert_eq!(grouped.expected(Split::Train), [false, true, false, true]);
+        assert_eq!(grouped.expected(Split::Val), [true, false, true, false]);
+        assert_eq!(grouped.expected(Split::Test), [false; 4]);
     }
 
     #[test]

@@ -26,12 +26,16 @@ pub mod atomic;
 mod celeba;
 mod definition;
 mod error;
+pub mod export;
 mod folder;
 mod groups_file;
 pub mod habitat;
 mod index;
+mod loader;
+pub mod lookalike;
 mod metadata;
 mod metashift;
+mod pack;
 mod pixels;
 mod random_state;
 mod read;
@@ -43,9 +47,12 @@ pub use definition::{CelebaOptions, ColumnMap, Definition, FolderOptions, Layout
 pub use error::{DataError, RowProblem};
 pub use habitat::{HabitatConfig, compose, compose_balanced_train};
 pub use index::{GroupCount, GroupCounts, Grouped, Index, Sample, Split};
+pub use loader::{Batches, Prepare};
+pub use pack::{Pack, PackError};
 pub use pixels::{
     MAX_PIXELS, Normalisation, PictureError, PictureProblem, load_batch, read_rgb, resize_bilinear, to_chw,
 };
+pub use random_state::RandomState;
 pub use read::read;
 pub use stream::stream;
 pub use transform::{Step, Transform, TransformError};

@@ -2,7 +2,10 @@
 //!
 //! Labels, splits and attributes may be codes or names: `1` or the class's name; `0`, `1`, `2` or `train`, `val`, `test`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     DataError, Definition, RowProblem, Sample,
@@ -38,6 +41,7 @@ pub(crate) fn read(root: &Path, definition: &Definition) -> Result<Table, DataEr
     };
     let mut table = Table { path, samples: Vec::new(), attributes: Vec::new(), lines: Vec::new() };
     let mut problems = Vec::new();
+    let mut lines_of_ids = BTreeMap::new();
     let mut line = 1;
     for record in reader.records() {
         let record = match record {
@@ -69,6 +73,11 @@ pub(crate) fn read(root: &Path, definition: &Definition) -> Result<Table, DataEr
             };
             Ok((sample, attribute))
         })();
+        let parsed =
+            parsed.and_then(|(sample, attribute): (Sample, usize)| match lines_of_ids.insert(sample.id, line) {
+                None => Ok((sample, attribute)),
+                Some(first) => Err(format!("id {} occurs already in line {first}; ids must be unique", sample.id)),
+            });
         match parsed {
             Ok((sample, attribute)) => {
                 table.samples.push(sample);

@@ -15,13 +15,13 @@ use crate::{
 
 /// Folder, label and attribute: DISC's groups in DISC's order. The contexts are not shared by the classes, so an attribute
 /// is the class's first or second context, or the shelf.
-const DISC_TRAIN: [(&str, usize, usize); 4] = [
+pub(crate) const DISC_TRAIN: [(&str, usize, usize); 4] = [
     ("train/cat/cat(sofa)", 0, 0),
     ("train/cat/cat(bed)", 0, 1),
     ("train/dog/dog(bench)", 1, 0),
     ("train/dog/dog(bike)", 1, 1),
 ];
-const DISC_TEST: [(&str, usize, usize); 2] = [("test/cat/cat(shelf)", 0, 2), ("test/dog/dog(shelf)", 1, 2)];
+pub(crate) const DISC_TEST: [(&str, usize, usize); 2] = [("test/cat/cat(shelf)", 0, 2), ("test/dog/dog(shelf)", 1, 2)];
 /// The share and the seed of DISC's split of its test folder.
 const DISC_SPLIT: (f64, u32) = (0.85, 0);
 
@@ -67,6 +67,15 @@ pub(crate) fn read_indoor_outdoor(root: &Path, definition: &Definition) -> Resul
         table.samples[at].split = Split::Val;
     }
     Ok(table)
+}
+
+/// Whether the drawn validation split of DISC's version would have two pictures or more of both classes, given the numbers
+/// of pictures of cats and dogs on shelves.
+pub(crate) fn val_has_both([cats, dogs]: [usize; 2]) -> bool {
+    let (share, seed) = DISC_SPLIT;
+    let (val, _) = train_test_split(cats + dogs, share, seed);
+    let of_cats = val.iter().filter(|&&at| at < cats).count();
+    of_cats >= 2 && val.len() - of_cats >= 2
 }
 
 fn expect_sizes(definition: &Definition, attributes: usize) -> Result<(), DataError> {

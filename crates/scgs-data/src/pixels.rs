@@ -1,6 +1,7 @@
 //! Pictures as pixels: decoding, resizing and normalising as Pillow and torchvision do it.
 
 use std::{
+    cell::RefCell,
     fmt,
     io::Cursor,
     path::{Path, PathBuf},
@@ -8,7 +9,8 @@ use std::{
 
 use fast_image_resize as fir;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Rgb, RgbImage};
-use rayon::prelude::*;
+
+use crate::Prepare;
 
 /// The largest picture that is decoded, in pixels; larger ones are mistakes or attacks here.
 pub const MAX_PIXELS: u64 = 64 << 20;
@@ -188,8 +190,15 @@ pub(crate) fn resample(
     let options = fir::ResizeOptions::new()
         .resize_alg(fir::ResizeAlg::Convolution(fir::FilterType::Bilinear))
         .crop(left, top, box_width, box_height);
-    fir::Resizer::new().resize(&source, &mut target, &options).expect("equal pixel types and a box inside the picture");
+    RESIZER.with_borrow_mut(|resizer| {
+        resizer.resize(&source, &mut target, &options).expect("equal pixel types and a box inside the picture");
+    });
     target.into_vec()
+}
+
+thread_local! {
+    /// Keeps its working memory from picture to picture.
+    static RESIZER: RefCell<fir::Resizer> = RefCell::new(fir::Resizer::new());
 }
 
 /// Shift and scale per channel for values in 0..=255: `(value - mean) / std`.
@@ -212,7 +221,7 @@ impl Normalisation {
     pub const LITE0: Self = Self { mean: [127.0; 3], std: [128.0; 3] };
 
     /// The normalised value of each possible byte, per channel.
-    fn table(&self) -> [[f32; 256]; 3] {
+    pub(crate) fn table(&self) -> [[f32; 256]; 3] {
         std::array::from_fn(|c| std::array::from_fn(|value| (value as f32 - self.mean[c]) / self.std[c]))
     }
 }
@@ -225,7 +234,7 @@ pub fn to_chw(picture: &RgbImage, normalisation: &Normalisation, out: &mut [f32]
     fill_chw(picture, &normalisation.table(), out);
 }
 
-fn fill_chw(picture: &RgbImage, table: &[[f32; 256]; 3], out: &mut [f32]) {
+pub(crate) fn fill_chw(picture: &RgbImage, table: &[[f32; 256]; 3], out: &mut [f32]) {
     let plane = picture.width() as usize * picture.height() as usize;
     assert_eq!(out.len(), 3 * plane, "out must hold 3 * height * width values");
     for (at, pixel) in picture.as_raw().chunks_exact(3).enumerate() {
@@ -244,20 +253,10 @@ fn fill_chw(picture: &RgbImage, table: &[[f32; 256]; 3], out: &mut [f32]) {
 /// # Panics
 /// When `size` is 0.
 pub fn load_batch(paths: &[PathBuf], size: u32, normalisation: &Normalisation) -> Result<Vec<f32>, Vec<PictureError>> {
-    assert!(size > 0, "size must be at least 1 pixel");
-    let each = 3 * size as usize * size as usize;
-    let table = normalisation.table();
-    let mut batch = vec![0.0; paths.len() * each];
-    let results: Vec<Result<(), PictureError>> = batch
-        .par_chunks_mut(each)
-        .zip(paths)
-        .map(|(out, path)| {
-            fill_chw(&resize_bilinear(&read_rgb(path)?, size, size), &table, out);
-            Ok(())
-        })
-        .collect();
-    let errors: Vec<PictureError> = results.into_iter().filter_map(Result::err).collect();
-    if errors.is_empty() { Ok(batch) } else { Err(errors) }
+    let prepare = Prepare::square(size, *normalisation);
+    let mut batch = vec![0.0; paths.len() * prepare.values()];
+    prepare.load_into(paths, &mut batch)?;
+    Ok(batch)
 }
 
 impl fmt::Display for Normalisation {

@@ -11,14 +11,14 @@ const M: usize = 397;
 
 /// `numpy.random.RandomState(seed)`.
 #[derive(Debug, Clone)]
-pub(crate) struct RandomState {
+pub struct RandomState {
     words: [u32; N],
     at: usize,
 }
 
 impl RandomState {
     /// `init_genrand` of the reference implementation.
-    pub(crate) fn new(seed: u32) -> Self {
+    pub fn new(seed: u32) -> Self {
         let mut words = [seed; N];
         for i in 1..N {
             let before = words[i - 1] ^ (words[i - 1] >> 30);
@@ -27,7 +27,8 @@ impl RandomState {
         Self { words, at: N }
     }
 
-    fn next(&mut self) -> u32 {
+    /// The next 32 bits.
+    pub fn next_u32(&mut self) -> u32 {
         if self.at == N {
             for i in 0..N {
                 let joined = (self.words[i] & 0x8000_0000) | (self.words[(i + 1) % N] & 0x7fff_ffff);
@@ -51,7 +52,7 @@ impl RandomState {
         }
         let mask = u32::MAX >> most.leading_zeros();
         loop {
-            let value = self.next() & mask;
+            let value = self.next_u32() & mask;
             if value <= most {
                 return value;
             }

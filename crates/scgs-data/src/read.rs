@@ -59,6 +59,9 @@ pub fn read(definition: &Definition, root: &Path, options: ReadOptions) -> Resul
         Grouped::new(index, definition.attributes.clone(), table.attributes)
     };
     let mut grouped = group(table)?;
+    if let Some(published) = &definition.counts {
+        grouped = grouped.without_published_zeros(published);
+    }
     if !options.accept_counts {
         check_counts(&grouped, definition)?;
     }
@@ -66,7 +69,7 @@ pub fn read(definition: &Definition, root: &Path, options: ReadOptions) -> Resul
         grouped = grouped.relabelled(&waterbirds::corrected_label);
     }
     if !options.allow_empty_groups {
-        refuse_empty_groups(&path, &grouped, definition)?;
+        refuse_empty_groups(&path, &grouped)?;
     }
     Ok(grouped)
 }
@@ -138,14 +141,12 @@ fn files_in(folder: &Path) -> BTreeSet<OsString> {
     entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file())).map(|entry| entry.file_name()).collect()
 }
 
-fn refuse_empty_groups(path: &Path, grouped: &Grouped, definition: &Definition) -> Result<(), DataError> {
+fn refuse_empty_groups(path: &Path, grouped: &Grouped) -> Result<(), DataError> {
     for split in Split::ALL {
         let counts = grouped.counts(split);
-        let foreseen = |group: usize| {
-            definition.counts.as_ref().is_some_and(|published| published.of(split).get(group) == Some(&0))
-        };
-        let empty = counts.groups.iter().enumerate().find(|(at, group)| group.n == 0 && !foreseen(*at));
-        if let Some((_, empty)) = empty {
+        let expected = grouped.expected(split);
+        let empty = counts.groups.iter().zip(expected).find(|(group, expected)| group.n == 0 && *expected);
+        if let Some((empty, _)) = empty {
             let group = counts.name(empty);
             return Err(DataError::EmptyGroup { path: path.to_owned(), group, split, counts: Box::new(counts) });
         }

@@ -192,6 +192,36 @@ fn any_table_can_be_mapped() {
 }
 
 #[test]
+fn a_mapped_table_may_come_from_windows_but_not_lead_outside_or_name_an_id_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut definition = own(Layout::Metadata);
+    definition.columns = Some(ColumnMap { id: Some("number".into()), ..ColumnMap::default() });
+    definition.check().unwrap();
+    let mut rows = "number,filename,y,split\n".to_owned();
+    for i in 0..6 {
+        let name = format!("día \"{i}\", 写真.jpg");
+        fs_err::write(folder.path().join(&name), "x").unwrap();
+        rows += &format!("{},\"{}\",{},{}\n", 100 + i, name.replace('"', "\"\""), i % 2, i / 2);
+    }
+    let path = folder.path().join("metadata.csv");
+    let result = |text: String| {
+        fs_err::write(&path, text).unwrap();
+        read(&definition, folder.path(), ReadOptions::default())
+    };
+    let plain = result(rows.clone()).unwrap();
+    assert_eq!(plain.index().samples[3].path, Path::new("día \"3\", 写真.jpg"));
+    assert_eq!(plain.index().samples[3].id, 103);
+    let windows = result(format!("\u{feff}{}", rows.replace('\n', "\r\n"))).unwrap();
+    assert_eq!(windows.index().samples, plain.index().samples);
+    let message = |text: String| result(text).unwrap_err().to_string();
+    assert!(message(rows.replace("\n104,", "\n101,")).contains("line 6: id 101 occurs already in line 3"));
+    assert!(message(rows.replace("\n104,", "\nx,")).contains("line 6: number is `x`"));
+    assert!(message(rows.replace("\"día \"\"4", "\"../día \"\"4")).contains("line 6: filename is `../día"));
+    let outside = folder.path().join("día").display().to_string();
+    assert!(message(rows.replace("\"día \"\"4", &format!("\"{outside} \"\"4"))).contains("not absolute, no `..`"));
+}
+
+#[test]
 fn three_species_are_corrected() {
     let folder = tempfile::tempdir().unwrap();
     let mut table = "img_id,img_filename,y,split,place,place_filename\n".to_owned();

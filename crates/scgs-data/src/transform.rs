@@ -140,6 +140,16 @@ impl Transform {
         if problems.is_empty() { Ok(()) } else { Err(TransformError(problems)) }
     }
 
+    /// Width and height that every picture has afterwards; `None` where they depend on the picture.
+    pub fn size(&self) -> Option<(u32, u32)> {
+        self.steps.iter().rev().find_map(|step| match *step {
+            Step::HorizontalFlip { .. } => None,
+            Step::Resize { width, height } => Some(Some((width, height))),
+            Step::CenterCrop { side } | Step::RandomResizedCrop { side, .. } => Some(Some((side, side))),
+            Step::ResizeShorter { .. } => Some(None),
+        })?
+    }
+
     /// Whether two applications to one picture can differ.
     pub fn is_random(&self) -> bool {
         self.steps.iter().any(|step| match *step {

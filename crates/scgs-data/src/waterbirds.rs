@@ -73,21 +73,24 @@ pub(crate) fn table(root: &Path, definition: &Definition) -> Result<Table, DataE
 /// # Errors
 /// [`std::io::Error`] with the path, as [`atomic::write`].
 pub fn write_metadata(path: &Path, rows: &[MetadataRow]) -> std::io::Result<()> {
-    atomic::write_with(path, |file| {
-        let mut writer = csv::Writer::from_writer(file);
-        writer.write_record(COLUMNS)?;
-        for row in rows {
-            writer.write_record([
-                &row.img_id.to_string(),
-                &row.img_filename,
-                &row.y.to_string(),
-                &row.split.code().to_string(),
-                &row.place.to_string(),
-                &row.place_filename,
-            ])?;
-        }
-        writer.flush()
-    })
+    atomic::write(path, metadata_bytes(rows)?)
+}
+
+/// The text of such a table.
+pub(crate) fn metadata_bytes(rows: &[MetadataRow]) -> std::io::Result<Vec<u8>> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(COLUMNS)?;
+    for row in rows {
+        writer.write_record([
+            &row.img_id.to_string(),
+            &row.img_filename,
+            &row.y.to_string(),
+            &row.split.code().to_string(),
+            &row.place.to_string(),
+            &row.place_filename,
+        ])?;
+    }
+    writer.into_inner().map_err(|error| std::io::Error::other(error.to_string()))
 }
 
 /// Compares the group sizes with the published ones of `definition`; without published ones there is nothing to compare.

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    path::Path,
     sync::atomic::{AtomicBool, Ordering},
     time::Instant,
 };
@@ -46,6 +47,8 @@ pub struct Context<'a> {
     pub cancelled: &'a AtomicBool,
     /// Receives events in order, from one thread at a time.
     pub report: &'a (dyn Fn(Event) + Sync),
+    /// A folder for transformed pictures, so that a later run does not decode them again; the results are the same.
+    pub cache: Option<&'a Path>,
 }
 
 impl fmt::Debug for Context<'_> {

@@ -1,16 +1,18 @@
 //! What the network makes of pictures: pooled features, and features of the background alone.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use burn::tensor::{Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use scgs_data::{Normalisation, atomic, load_batch};
+use scgs_data::{Batches, Normalisation, Pack, PackError, PictureError, Prepare, atomic, load_batch};
 use scgs_models::{Architecture, Network};
 
 use crate::{Context, Error, run_folder::table_error};
 
 /// Pictures per forward pass; bounds memory, does not change any result.
 const BATCH: usize = 16;
+/// Batches made while one is computed on.
+const AHEAD: usize = 2;
 
 /// Features of a list of pictures.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,9 +48,14 @@ impl Features {
         let width = input.architecture.feature_width();
         let mut features =
             Self { ids: pictures.iter().map(|p| p.0).collect(), width, pooled: Vec::new(), background: Vec::new() };
-        for (i, chunk) in pictures.chunks(BATCH).enumerate() {
-            let paths: Vec<_> = chunk.iter().map(|p| p.1.clone()).collect();
-            let map = network.features(input.load(&paths, context)?);
+        let batches = input.batches(context, stage, pictures.iter().map(|p| p.1.clone()).collect())?;
+        let mut done = 0;
+        for values in batches {
+            let values = values.map_err(bad_pictures)?;
+            let n = values.len() / (3 * input.size * input.size);
+            done += n;
+            let data = TensorData::new(values, [n, 3, input.size, input.size]);
+            let map = network.features(Tensor::from_data(data, &context.device));
             let [n, channels, height, columns] = map.dims();
             let cells = height * columns;
             let values = map.into_data().convert::<f32>().try_into_vec::<f32>().expect("converted to f32");
@@ -56,7 +63,7 @@ impl Features {
                 features.pooled.extend(mean_of_cells(picture, cells, None));
                 features.background.extend(mean_of_cells(picture, cells, Some(&quiet_cells(picture, cells))));
             }
-            context.advance(stage, (i * BATCH + chunk.len()).min(pictures.len()))?;
+            context.advance(stage, done)?;
         }
         Ok(features)
     }
@@ -134,8 +141,31 @@ impl Input {
     /// # Errors
     /// [`Error::BadPictures`].
     pub fn values(self, paths: &[std::path::PathBuf]) -> Result<Vec<f32>, Error> {
-        load_batch(paths, self.size as u32, &self.normalisation())
-            .map_err(|bad| Error::BadPictures { bad: bad.iter().map(ToString::to_string).collect(), allowed: 0 })
+        load_batch(paths, self.size as u32, &self.normalisation()).map_err(bad_pictures)
+    }
+
+    /// Batches of pictures in order, the next ones made while one is used; from the packed cache of `stage` where the
+    /// context has one, which is built first where it is missing or stale. The values are those of [`Self::values`].
+    ///
+    /// # Errors
+    /// [`Error::Io`] for a cache that cannot be written, [`Error::BadPictures`] and [`Error::Interrupted`] while it is built.
+    pub fn batches(self, context: &Context<'_>, stage: &str, paths: Vec<std::path::PathBuf>) -> Result<Batches, Error> {
+        let prepare = Prepare::square(self.size as u32, self.normalisation());
+        let pack = match context.cache {
+            None => None,
+            Some(folder) => {
+                let file = folder.join(format!("{stage}-{}.pack", self.size));
+                let pack = Pack::open_or_build(&file, &paths, &prepare, &mut |_| {
+                    !context.cancelled.load(std::sync::atomic::Ordering::Relaxed)
+                });
+                Some(Arc::new(pack.map_err(|error| match error {
+                    PackError::Io(error) => Error::Io(error),
+                    PackError::Pictures(bad) => bad_pictures(bad),
+                    PackError::Stopped => Error::Interrupted { stage: stage.to_owned() },
+                })?))
+            }
+        };
+        Ok(Batches::new(paths, prepare, BATCH, AHEAD, pack))
     }
 
     /// Decodes, resizes and scales pictures: `[N, 3, size, size]` on the context's device.
@@ -147,6 +177,10 @@ impl Input {
         let data = TensorData::new(values, [paths.len(), 3, self.size, self.size]);
         Ok(Tensor::from_data(data, &context.device))
     }
+}
+
+fn bad_pictures(bad: Vec<PictureError>) -> Error {
+    Error::BadPictures { bad: bad.iter().map(ToString::to_string).collect(), allowed: 0 }
 }
 
 /// The half of the cells (rounded up) with the lowest Euclidean norm over channels. `picture` is `[channels, cells]`.

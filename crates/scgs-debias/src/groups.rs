@@ -41,10 +41,10 @@ pub struct GroupReport {
 }
 
 impl GroupReport {
-    /// Counts predictions per group; the three slices are parallel.
+    /// As [`Self::count_among`] with all `classes * attributes` groups expected.
     ///
     /// # Errors
-    /// [`Error::EmptyGroup`] names the first of the `classes * attributes` groups that does not occur.
+    /// [`Error::EmptyGroup`] names the first group that does not occur.
     ///
     /// # Panics
     /// If the slices differ in length or hold an index out of range: the caller made them from one table.
@@ -56,6 +56,27 @@ impl GroupReport {
         predicted: &[usize],
         split: &str,
     ) -> Result<Self, Error> {
+        Self::count_among(&vec![true; classes * attributes], attributes, labels, attribute_of, predicted, split)
+    }
+
+    /// Counts predictions per group; the last three slices are parallel. `expected` says of every group, in the order
+    /// `label * attributes + attribute`, whether the split is meant to have it; the report has no entry for one that neither
+    /// is expected nor occurs. So the worst group is the worst of those that the split has.
+    ///
+    /// # Errors
+    /// [`Error::EmptyGroup`] names the first expected group that does not occur.
+    ///
+    /// # Panics
+    /// If the parallel slices differ in length or hold an index out of range: the caller made them from one table.
+    pub fn count_among(
+        expected: &[bool],
+        attributes: usize,
+        labels: &[usize],
+        attribute_of: &[usize],
+        predicted: &[usize],
+        split: &str,
+    ) -> Result<Self, Error> {
+        let classes = expected.len() / attributes;
         assert!(labels.len() == attribute_of.len() && labels.len() == predicted.len(), "parallel slices");
         let mut groups: Vec<Group> = (0..classes * attributes)
             .map(|g| Group { label: g / attributes, attribute: g % attributes, n: 0, correct: 0 })
@@ -66,12 +87,15 @@ impl GroupReport {
             group.n += 1;
             group.correct += usize::from(prediction == label);
         }
-        match groups.iter().find(|g| g.n == 0) {
-            Some(g) => Err(Error::EmptyGroup {
+        match groups.iter().zip(expected).find(|(g, meant)| g.n == 0 && **meant) {
+            Some((g, _)) => Err(Error::EmptyGroup {
                 group: format!("label {} x attribute {}", g.label, g.attribute),
                 split: split.to_owned(),
             }),
-            None => Ok(Self { groups }),
+            None => {
+                groups.retain(|g| g.n > 0);
+                Ok(Self { groups })
+            }
         }
     }
 
@@ -101,14 +125,18 @@ impl GroupReport {
     }
 
     /// Group accuracies weighted by the groups' shares of the training split: the "average accuracy" that most papers
-    /// give for Waterbirds (group_DRO, `README.md`). `train_counts` is in the order of [`Self::groups`].
-    ///
-    /// # Panics
-    /// If the lengths differ.
-    pub fn train_weighted(&self, train_counts: &[usize]) -> f64 {
-        assert_eq!(train_counts.len(), self.groups.len(), "one count per group");
+    /// give for Waterbirds (group_DRO, `README.md`). `train_counts` has all groups, in the order
+    /// `label * attributes + attribute`. `None` where a group of the training split is not in this report, as in MetaShift:
+    /// its share has no accuracy.
+    pub fn train_weighted(&self, train_counts: &[usize], attributes: usize) -> Option<f64> {
+        let mut rest = train_counts.to_vec();
+        let mut sum = 0.0;
+        for group in &self.groups {
+            let n = rest.get_mut(group.label * attributes + group.attribute)?;
+            sum += group.accuracy() * std::mem::take(n) as f64;
+        }
         let total: usize = train_counts.iter().sum();
-        self.groups.iter().zip(train_counts).map(|(g, &n)| g.accuracy() * n as f64).sum::<f64>() / total as f64
+        (total > 0 && rest.iter().all(|&n| n == 0)).then(|| sum / total as f64)
     }
 
     /// The lowest group accuracy.
@@ -161,13 +189,26 @@ mod tests {
         assert_eq!(r.group_mean(), (0.9 + 0.5 + 0.25 + 1.0) / 4.0);
         assert_eq!(r.worst_group(), 0.25);
         let weighted = (0.9 * 3498.0 + 0.5 * 184.0 + 0.25 * 56.0 + 1057.0) / 4795.0;
-        assert!((r.train_weighted(&[3498, 184, 56, 1057]) - weighted).abs() < 1e-12);
+        assert!((r.train_weighted(&[3498, 184, 56, 1057], 2).unwrap() - weighted).abs() < 1e-12);
     }
 
     #[test]
     fn an_empty_group_is_an_error_that_names_it() {
         let error = GroupReport::count(2, 2, &[0, 0, 1], &[0, 1, 1], &[0, 0, 0], "val").unwrap_err();
         assert!(error.to_string().contains("label 1 x attribute 0 has no picture in the val split"), "{error}");
+    }
+
+    /// MetaShift: two classes, three contexts; the test split has only the third one, the training split the others.
+    #[test]
+    fn a_report_is_about_the_groups_that_the_split_has() {
+        let on_shelves = [false, false, true, false, false, true];
+        let r = GroupReport::count_among(&on_shelves, 3, &[0, 0, 1], &[2, 2, 2], &[0, 1, 1], "test").unwrap();
+        let numbers: Vec<_> = r.groups().iter().map(|g| (g.label, g.attribute, g.n, g.correct)).collect();
+        assert_eq!(numbers, [(0, 2, 2, 1), (1, 2, 1, 1)]);
+        assert_eq!((r.worst_group(), r.group_mean()), (0.5, 0.75));
+        assert_eq!(r.train_weighted(&[231, 380, 0, 145, 367, 0], 3), None);
+        let error = GroupReport::count_among(&on_shelves, 3, &[0], &[2], &[0], "test").unwrap_err().to_string();
+        assert!(error.contains("label 1 x attribute 2 has no picture in the test split"), "{error}");
     }
 
     #[test]

@@ -7,14 +7,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use scgs_data::{Definition, Grouped, ReadOptions, Split, habitat};
+use scgs_data::{Definition, Grouped, Index, ReadOptions, Split, habitat};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 pub use single::{Identity, Single, refusals, train_one};
 
 use crate::{
-    Context, Error, Event, Results, RunFolder, Settings,
+    Context, Error, Event, Results, RunData, RunFolder, Settings,
     arms::{Arm, Pictures},
     diagnostics, results, run_folder,
     selection::Criterion,
@@ -55,6 +55,8 @@ pub struct Plan {
     pub device: String,
     /// Goes on when the data set's group counts differ from the published ones.
     pub accept_counts: bool,
+    /// Whether `diagnostics.json` is made, which takes seconds and is not needed for a search.
+    pub diagnostics: bool,
 }
 
 /// What a finished seed leaves.
@@ -134,8 +136,17 @@ impl Plan {
         }
     }
 
-    pub(crate) fn composed(&self) -> bool {
+    /// Whether the pictures are composed by the run.
+    pub fn composed(&self) -> bool {
         self.definition.composed && self.data_dir.is_none()
+    }
+
+    /// Leaves out what only a composed data set has: for lists such as `core`, which name no arm.
+    #[must_use]
+    pub fn without_impossible_arms(mut self) -> Self {
+        let composed = self.composed();
+        self.arms.retain(|arm| composed || arm.pictures != Pictures::Balanced);
+        self
     }
 }
 
@@ -150,7 +161,7 @@ pub struct Opened {
     weights: Option<PathBuf>,
     small_model: Option<PathBuf>,
     backgrounds: Option<PathBuf>,
-    prompts: Vec<String>,
+    prompts: Vec<Vec<String>>,
 }
 
 impl Opened {
@@ -174,12 +185,14 @@ impl Opened {
 /// # Errors
 /// Those of the data set, the weights file and the run folder.
 pub fn open(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Opened, Error> {
+    crate::stages::diffusion::check(&plan.settings)?;
     let weights = plan.weights()?;
     let weights_sha256 = weights.as_deref().map(sha256_of).transpose()?;
     let small_model = plan.small_model()?;
     let small_sha256 = small_model.as_deref().map(sha256_of).transpose()?;
     let (grouped, balanced) = data(plan, seed, context)?;
-    let content = if plan.composed() { String::new() } else { index_digest(&grouped) };
+    let digest = index_digest(grouped.index());
+    let content = if plan.composed() { String::new() } else { digest.clone() };
     let identity = [FORMAT, &plan.definition.name, &plan.device, weights_sha256.as_deref().unwrap_or("none"), &content];
     let runs = plan.runs.join(&plan.definition.name);
     // Runs differ by what is in the model's file, not by its name; so do the stages that paint, and no others.
@@ -188,8 +201,11 @@ pub fn open(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Opened, Err
         keyed.synthesis.small.weights.clone_from(sha256);
     }
     let parent = runs.join(keyed.hash(&identity));
+    let own_backgrounds = plan.backgrounds.as_ref().map(|folder| folder.display().to_string());
+    let identity: Vec<&str> = identity.into_iter().chain(own_backgrounds.as_deref()).collect();
     let shared = Shared::new(&runs, &identity, &keyed);
     let folder = RunFolder::open(&parent, seed)?.sharing(shared);
+    RunData::write(&folder, &plan.runs, &plan.definition, grouped.index(), plan.accept_counts, digest)?;
     let config = toml::to_string(&plan.settings).expect("settings are plain TOML values");
     scgs_data::atomic::write(folder.root().join("config.toml"), config.as_bytes())?;
     run_folder::write_json(
@@ -208,9 +224,7 @@ pub fn open(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Opened, Err
         let shipped = grouped.index().root.join("backgrounds").join("train");
         shipped.is_dir().then_some(shipped)
     });
-    let prompts: Vec<String> = (0..grouped.index().classes.len())
-        .map(|label| plan.definition.prompts_of(label).into_iter().next().unwrap_or_default())
-        .collect();
+    let prompts = (0..grouped.index().classes.len()).map(|label| plan.definition.prompts_of(label)).collect();
     Ok(Opened { grouped, balanced, parent, folder, weights, small_model, backgrounds, prompts })
 }
 
@@ -231,6 +245,9 @@ pub fn until_clusters(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), E
 /// # Errors
 /// Whatever stops a stage; what is finished stays, and the same call goes on from there.
 pub fn run(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Outcome, Error> {
+    if let Some(arm) = plan.arms.iter().find(|arm| arm.pictures == Pictures::Balanced && !plan.composed()) {
+        return Err(training_set::no_balanced_set(*arm));
+    }
     let opened = open(plan, seed, context)?;
     let inputs = opened.inputs(plan);
     let by_group = plan.settings.train.selection == Criterion::WorstGroup;
@@ -241,8 +258,10 @@ pub fn run(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Outcome, Err
         evaluate::run(inputs, context, arm, &opened.grouped, opened.balanced.as_ref())?;
     }
     let Opened { grouped, parent, folder, .. } = &opened;
-    let diagnostics = diagnostics::compute(inputs, context, grouped, &results::finished_arms(folder)?)?;
-    run_folder::write_json(&folder.root().join("diagnostics.json"), &diagnostics)?;
+    if plan.diagnostics {
+        let diagnostics = diagnostics::compute(inputs, context, grouped, &results::finished_arms(folder)?)?;
+        run_folder::write_json(&folder.root().join("diagnostics.json"), &diagnostics)?;
+    }
     write_results(plan, parent, folder, grouped)?;
     Ok(Outcome { seed_folder: folder.root().to_owned(), run_folder: parent.clone() })
 }
@@ -352,7 +371,12 @@ fn write_results(plan: &Plan, parent: &Path, folder: &RunFolder, grouped: &Group
         dataset: plan.definition.name.clone(),
         classes: grouped.index().classes.clone(),
         attributes: grouped.attribute_names().to_vec(),
-        rows: Results::rows_of_seed(folder, &finished, &train_counts, plan.settings.train.selection)?,
+        rows: Results::rows_of_seed(
+            folder,
+            &finished,
+            (&train_counts, grouped.attribute_names().len()),
+            plan.settings.train.selection,
+        )?,
         comparisons: Vec::new(),
     };
     results.write(&folder.root().join("results.json"))?;
@@ -372,10 +396,10 @@ fn sha256_of(path: &Path) -> Result<String, Error> {
 }
 
 /// Changes with every id, file name, label and split.
-fn index_digest(grouped: &Grouped) -> String {
+pub fn index_digest(index: &Index) -> String {
     let mut hasher = Sha256::new();
     for split in [Split::Train, Split::Val, Split::Test] {
-        for s in grouped.index().of(split) {
+        for s in index.of(split) {
             hasher.update(format!("{}\t{}\t{}\t{split}\n", s.id, s.path.display(), s.label));
         }
     }

@@ -61,8 +61,10 @@ pub struct Row {
     pub groups: Vec<Group>,
     /// Share of correct pictures.
     pub plain: f64,
-    /// Group accuracies weighted by the groups' shares of the training split.
-    pub train_weighted: f64,
+    /// Group accuracies weighted by the groups' shares of the training split; absent where the test split lacks one of
+    /// these groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_weighted: Option<f64>,
     /// Unweighted mean of the group accuracies.
     pub group_mean: f64,
     /// Lowest group accuracy.
@@ -83,13 +85,13 @@ pub struct Row {
 }
 
 impl Row {
-    /// Derives every average from the counts. `train_counts` is in group order.
+    /// Derives every average from the counts. `train_counts` is in group order and comes with the number of attributes.
     pub fn new(
         arm: Arm,
         seed: u64,
         report: &GroupReport,
         validation: Validation,
-        train_counts: &[usize],
+        train_counts: (&[usize], usize),
         selection: (Criterion, &[Selected]),
         measures: Measures,
     ) -> Self {
@@ -106,7 +108,7 @@ impl Row {
             seed,
             groups: report.groups().to_vec(),
             plain: report.plain(),
-            train_weighted: report.train_weighted(train_counts),
+            train_weighted: report.train_weighted(train_counts.0, train_counts.1),
             group_mean: report.group_mean(),
             worst_group: report.worst_group(),
             validation,
@@ -136,8 +138,8 @@ pub struct Summary {
     pub worst_group: Spread,
     /// Plain average.
     pub plain: Spread,
-    /// Training-weighted average.
-    pub train_weighted: Spread,
+    /// Training-weighted average; absent where a row has none.
+    pub train_weighted: Option<Spread>,
     /// Mean of the group accuracies.
     pub group_mean: Spread,
     /// Accuracy per group.
@@ -154,7 +156,7 @@ impl Results {
     pub fn rows_of_seed(
         folder: &RunFolder,
         arms: &[Arm],
-        train_counts: &[usize],
+        train_counts: (&[usize], usize),
         selection: Criterion,
     ) -> Result<Vec<Row>, Error> {
         let answers = |arm: Arm| -> Result<Vec<usize>, Error> {
@@ -245,7 +247,11 @@ impl Results {
                     sees_groups: rows.first()?.sees_groups,
                     worst_group: spread(&|r| r.worst_group)?,
                     plain: spread(&|r| r.plain)?,
-                    train_weighted: spread(&|r| r.train_weighted)?,
+                    train_weighted: rows
+                        .iter()
+                        .map(|r| r.train_weighted)
+                        .collect::<Option<Vec<f64>>>()
+                        .and_then(|values| Spread::of(&values)),
                     group_mean: spread(&|r| r.group_mean)?,
                     groups: (0..rows[0].groups.len()).filter_map(|g| spread(&|r| r.groups[g].accuracy())).collect(),
                     selected: Criterion::ALL

@@ -90,11 +90,7 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
-    use crate::{Context, Event, RunFolder};
-
-    fn context(report: &(dyn Fn(Event) + Sync), never: &AtomicBool, work: impl FnOnce(&Context<'_>)) {
-        work(&Context { device: Device::flex(), cancelled: never, report });
-    }
+    use crate::{Context, RunFolder};
 
     #[test]
     fn a_stage_is_computed_once_for_all_configurations_that_agree_in_it() {
@@ -105,11 +101,12 @@ mod tests {
             RunFolder::open(&runs.join(name), seed).unwrap().sharing(Shared::new(&runs, &["v1"], settings))
         };
         let never = AtomicBool::new(false);
-        context(&|_| {}, &never, |context| {
+        let context = Context { device: Device::flex(), cancelled: &never, report: &|_| {} };
+        {
             let count = std::cell::Cell::new(0);
             let make = |folder: &RunFolder, stage: &str| {
                 folder
-                    .stage(context, stage, 0, |at| {
+                    .stage(&context, stage, 0, |at| {
                         count.set(count.get() + 1);
                         fs_err::create_dir_all(at.join("deep"))?;
                         fs_err::write(at.join("deep").join("file"), format!("{}", count.get()))?;
@@ -133,6 +130,6 @@ mod tests {
             assert_eq!(make(&second, "5-synthesis"), "1");
             settings = Settings::default();
             assert_eq!(make(&open("d", 0, &settings), "5-synthesis"), "4");
-        });
+        }
     }
 }

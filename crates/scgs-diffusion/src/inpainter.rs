@@ -2,6 +2,7 @@
 
 use image::{GrayImage, RgbImage};
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
 /// One picture to repaint.
 #[derive(Debug, Clone, Copy)]
@@ -50,10 +51,27 @@ pub trait Inpainter: Sync {
     /// # Errors
     /// Those of [`Request::check`], and the inpainter's own.
     fn inpaint(&self, request: &Request<'_>, rng: &mut ChaCha8Rng) -> Result<RgbImage, InpaintError>;
+
+    /// Paints several pictures, each with its own stream, to what [`Inpainter::inpaint`] makes of it; in parallel
+    /// unless the inpainter has a better way.
+    fn inpaint_all(&self, work: &mut [(Request<'_>, ChaCha8Rng)]) -> Vec<Result<RgbImage, InpaintError>> {
+        work.par_iter_mut().map(|(request, rng)| self.inpaint(request, rng)).collect()
+    }
+
+    /// How many pictures [`Inpainter::inpaint_all`] is best given together; work can be interrupted in between.
+    fn at_once(&self) -> usize {
+        16
+    }
+
+    /// How a picture is made, as keywords and texts for its file: nothing for inpainters whose name says it all. `rng` is the
+    /// stream as [`Inpainter::inpaint`] would get it.
+    fn provenance(&self, _prompt: &str, _mask: &GrayImage, _rng: &ChaCha8Rng) -> Vec<(String, String)> {
+        Vec::new()
+    }
 }
 
 /// Why a picture could not be repainted.
-#[derive(Debug, thiserror::Error, PartialEq)]
+#[derive(Debug, Clone, thiserror::Error, PartialEq)]
 pub enum InpaintError {
     /// Occurs when picture and mask have different sizes.
     #[error("the picture is {}x{} but its mask is {}x{}: give a mask of the picture's size", picture.0, picture.1, mask.0, mask.1)]
@@ -88,6 +106,9 @@ pub enum InpaintError {
     /// Occurs when the feathering radius is negative or not a number.
     #[error("feather is {0} px, expected a number from 0 to 32")]
     Feather(f32),
+    /// Occurs when Stable Diffusion cannot paint; holds the message of its [`PipelineError`](crate::sd::PipelineError).
+    #[error("{0}")]
+    StableDiffusion(String),
     /// Occurs when an object of a class is asked for that the inpainter has not learned.
     #[error("asked to paint an object of class {class}, but this inpainter knows the classes 0 to {}", known - 1)]
     UnknownClass {

@@ -20,12 +20,13 @@
 //!
 //! [`BackgroundCrop`] is the classical fill: it needs no model and stays as the control that every generator has to
 //! beat. [`TeleaFill`] continues what is around the mask. [`CopyPaste`] puts an object of another picture in the place of the
-//! old one. [`small`] is a diffusion model that is trained in an hour on two CPU cores. [`quality`] measures what they
+//! old one. [`sd`] is Stable Diffusion, for models in diffusers' layout. [`small`] is a diffusion model that is trained in an hour on two CPU cores. [`quality`] measures what they
 //! all paint.
 
 mod background_crop;
 mod copy_paste;
 mod inpainter;
+mod png_text;
 pub mod quality;
 pub mod sd;
 mod seam;
@@ -35,4 +36,5 @@ mod telea;
 pub use background_crop::BackgroundCrop;
 pub use copy_paste::{CopyPaste, CutOut};
 pub use inpainter::{InpaintError, Inpainter, Request};
+pub use png_text::save_png_with_text;
 pub use telea::{TeleaFill, telea};

@@ -18,7 +18,8 @@ struct Evaluation<'a> {
     split: &'a str,
     groups: &'a [scgs_debias::Group],
     plain: f64,
-    train_weighted: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    train_weighted: Option<f64>,
     group_mean: f64,
     worst_group: f64,
 }
@@ -38,12 +39,12 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
     let device = device::open(&args.device.device)?;
     let classes = grouped.index().classes.len();
     let network = scgs_models::load(args.arch, &args.weights, Some(classes), HeadPolicy::Keep, &device)?;
-    let context = Context { device, cancelled: &CANCELLED, report: &progress::show };
+    let context = Context { device, cancelled: &CANCELLED, report: &progress::show, cache: None };
     let samples = grouped.index().of(split);
     let input = Input { architecture: args.arch, size: settings.backbone.input_size };
     let predictions =
         evaluate::predict_pictures(&context, &network.fold_batch_norm(), input, grouped.index(), &samples)?;
-    let report = evaluate::report(&grouped, &predictions, &args.split)?;
+    let report = evaluate::report(&grouped, &predictions, split)?;
     let train_counts = diagnostics::train_counts(&grouped);
     if args.common.json {
         print_json(&Evaluation {
@@ -52,7 +53,7 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
             split: &args.split,
             groups: report.groups(),
             plain: report.plain(),
-            train_weighted: report.train_weighted(&train_counts),
+            train_weighted: report.train_weighted(&train_counts, grouped.attribute_names().len()),
             group_mean: report.group_mean(),
             worst_group: report.worst_group(),
         })?;
@@ -60,7 +61,7 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
         let names = |label: usize, attribute: usize| {
             format!("{} on {}", grouped.index().classes[label], grouped.attribute_names()[attribute])
         };
-        print(&table::of_report(&report, &names, &train_counts))?;
+        print(&table::of_report(&report, &names, (&train_counts, grouped.attribute_names().len())))?;
     }
     Ok(ExitCode::SUCCESS)
 }

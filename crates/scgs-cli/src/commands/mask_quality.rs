@@ -34,8 +34,9 @@ pub(crate) fn run(args: &MaskQualityArgs) -> anyhow::Result<ExitCode> {
         backgrounds: None,
         device: args.device.device.clone(),
         accept_counts: false,
+        diagnostics: false,
     };
-    let context = Context { device, cancelled: &CANCELLED, report: &progress::show };
+    let context = Context { device, cancelled: &CANCELLED, report: &progress::show, cache: None };
     let mut opened = Vec::new();
     let mut measures = Vec::new();
     for seed in args.seed..args.seed + args.seeds {

@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use scgs_debias::{Context, Results, arms::Arm, pipeline, pipeline::Plan};
+use scgs_debias::{Context, Results, arms::Arm, pipeline, pipeline::Plan, requirements};
 
-use super::{print, print_json, resolve};
+use super::{dry_run, print, print_json, resolve};
 use crate::{CANCELLED, args::RunArgs, device, progress, report, table};
 
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
@@ -21,26 +21,24 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         backgrounds: args.backgrounds.clone(),
         device: args.device.device.clone(),
         accept_counts: args.data.accept_counts,
+        diagnostics: true,
     };
-    let weights = plan.weights()?;
+    let by_set = args.methods.split(',').map(str::trim).any(|name| name == "core" || name == "all");
+    let plan = if by_set { plan.without_impossible_arms() } else { plan };
     if args.dry_run {
-        let names: Vec<_> = plan.arms.iter().map(|a| a.name()).collect();
-        print(&format!(
-            "# data set {}, seeds {}..={}, methods {}\n# device {}, weights {}\n\n{}",
-            plan.definition.name,
-            args.seed,
-            args.seed + args.seeds - 1,
-            names.join(", "),
-            plan.device,
-            weights.map_or_else(|| "random".into(), |w| w.display().to_string()),
-            toml::to_string(&plan.settings)?.trim_end()
-        ))?;
-        return Ok(ExitCode::SUCCESS);
+        return dry_run::run(args, &plan, &device);
     }
+    let missing = requirements::missing(&plan);
+    if !missing.is_empty() {
+        let list: Vec<String> = missing.iter().map(|missing| format!("- {missing}")).collect();
+        anyhow::bail!("this run cannot start; missing:\n{}", list.join("\n"));
+    }
+    let cache = args.cache.as_ref().map(|folder| folder.join(&plan.definition.name));
     let mut outcome = None;
     for seed in args.seed..args.seed + args.seeds {
         progress::notice(&format!("{} seed {seed} on {}", plan.definition.name, plan.device));
-        let context = Context { device: device.clone(), cancelled: &CANCELLED, report: &progress::show };
+        let context =
+            Context { device: device.clone(), cancelled: &CANCELLED, report: &progress::show, cache: cache.as_deref() };
         let done = pipeline::run(&plan, seed, &context)?;
         report::write(&done.seed_folder)?;
         outcome = Some(done);

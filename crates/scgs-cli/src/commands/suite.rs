@@ -5,10 +5,10 @@ use std::{path::Path, process::ExitCode};
 use anyhow::Context as _;
 use scgs_data::atomic;
 use scgs_debias::{
-    Context, Results, RunFolder,
+    Context, Error, Results, RunFolder,
     arms::Arm,
     diagnostics::Diagnostics,
-    pipeline::{self, Plan},
+    pipeline::{self, Outcome, Plan},
     results::{Row, SCHEMA},
 };
 
@@ -18,7 +18,7 @@ use crate::{
     args::{DataArgs, SuiteArgs},
     device, progress,
     suite::{
-        Cell, DEFAULT, Finished, Record, Suite, ValidationRow, claims, figure, page,
+        Cell, DEFAULT, Failed, Finished, Record, Suite, ValidationRow, claims, figure, page,
         sheet::{self, Sheet},
     },
 };
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &SuiteArgs) -> anyhow::Result<ExitCode> {
     let device = device::open(&args.device.device)?;
     let plans: Vec<(&Cell, Plan)> =
         suite.cells.iter().map(|cell| Ok((cell, plan(args, &suite, cell)?))).collect::<anyhow::Result<_>>()?;
-    let context = Context { device, cancelled: &CANCELLED, report: &progress::show };
+    let context = Context { device, cancelled: &CANCELLED, report: &progress::show, cache: None };
     let mut record = Record {
         results: Results {
             schema: SCHEMA,
@@ -41,17 +41,30 @@ pub(crate) fn run(args: &SuiteArgs) -> anyhow::Result<ExitCode> {
         suite: suite.clone(),
         command: args.command.clone(),
         cells: Vec::new(),
+        failed: Vec::new(),
     };
     let mut examples = None;
     for (i, (cell, plan)) in plans.iter().enumerate() {
         let seeds = args.seed..args.seed + cell.seeds.map_or(args.seeds, |most| most.min(args.seeds));
-        let mut run = None;
-        for seed in seeds.clone() {
-            let count = format!("cell {} of {}", i + 1, plans.len());
-            progress::notice(&format!("{count}: {} ({}), seed {seed}", cell.name, cell.about));
-            run = Some(pipeline::run(plan, seed, &context).with_context(|| format!("cell {}", cell.name))?);
-        }
-        let run = run.context("a cell is run with at least one seed")?;
+        let all = || -> Result<Outcome, Error> {
+            let mut run = None;
+            for seed in seeds.clone() {
+                let count = format!("cell {} of {}", i + 1, plans.len());
+                progress::notice(&format!("{count}: {} ({}), seed {seed}", cell.name, cell.about));
+                run = Some(pipeline::run(plan, seed, &context)?);
+            }
+            Ok(run.expect("a cell is run with at least one seed"))
+        };
+        let run = match all() {
+            Ok(run) => run,
+            // What stops one cell, such as an error set without a mistake of some class, is a finding of the others.
+            Err(error) if cell.name != DEFAULT && !matches!(error, Error::Interrupted { .. }) => {
+                progress::notice(&format!("cell {} cannot be run: {error}", cell.name));
+                record.failed.push(Failed { cell: (*cell).clone(), error: error.to_string() });
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         let results = Results::read(&run.run_folder.join("results.json"))?;
         let wanted: Vec<String> = plan.arms.iter().map(|arm| arm.name()).collect();
         let rows: Vec<Row> =
@@ -73,7 +86,7 @@ pub(crate) fn run(args: &SuiteArgs) -> anyhow::Result<ExitCode> {
         print(&claims::text(&record))?;
         print(&format!("\npage     {}\nresults  {}", args.out.display(), json_path(args).display()))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if record.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn plan(args: &SuiteArgs, suite: &Suite, cell: &Cell) -> anyhow::Result<Plan> {
@@ -100,6 +113,7 @@ fn plan(args: &SuiteArgs, suite: &Suite, cell: &Cell) -> anyhow::Result<Plan> {
         backgrounds: args.backgrounds.clone(),
         device: args.device.device.clone(),
         accept_counts: args.accept_counts,
+        diagnostics: !cell.search,
     };
     // Missing files are found before hours of work, not after.
     plan.weights().with_context(of_cell)?;

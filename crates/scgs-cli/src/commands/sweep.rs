@@ -34,6 +34,7 @@ pub(crate) fn run(args: &SweepArgs) -> anyhow::Result<ExitCode> {
             backgrounds: args.backgrounds.clone(),
             device: args.device.device.clone(),
             accept_counts: args.data.accept_counts,
+            diagnostics: false,
         },
         points,
         by: args.by,
@@ -48,7 +49,7 @@ pub(crate) fn run(args: &SweepArgs) -> anyhow::Result<ExitCode> {
         print(&format!("# {} points, {} seed(s) each\n{}", lines.len(), args.seeds, lines.join("\n")))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let context = Context { device, cancelled: &CANCELLED, report: &progress::show };
+    let context = Context { device, cancelled: &CANCELLED, report: &progress::show, cache: None };
     let total = sweep.points.len();
     let found = sweep.run(&context, &|i, point| {
         progress::notice(&format!("point {} of {total}: {}", i + 1, words(point)));

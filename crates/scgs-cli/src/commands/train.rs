@@ -28,7 +28,8 @@ struct Printed<'a> {
 
 pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     let (plan, arm) = plan(args)?;
-    let context = Context { device: device::open(&plan.device)?, cancelled: &CANCELLED, report: &progress::show };
+    let context =
+        Context { device: device::open(&plan.device)?, cancelled: &CANCELLED, report: &progress::show, cache: None };
     let identity = Identity::of(&plan, arm, args.seed)?;
     progress::notice(&format!("{arm} on {} seed {} on {}", plan.definition.name, args.seed, plan.device));
     let single = pipeline::train_one(&plan, arm, args.seed, &context)?;
@@ -45,7 +46,8 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
         let (classes, attributes) = (&single.grouped.index().classes, single.grouped.attribute_names());
         let names = |label: usize, attribute: usize| format!("{} on {}", classes[label], attributes[attribute]);
         let report: GroupReport = GroupReport::from_groups(single.row.groups.clone());
-        print(&table::of_report(&report, &names, &single.train_counts))?;
+        let attributes = single.grouped.attribute_names().len();
+        print(&table::of_report(&report, &names, (&single.train_counts, attributes)))?;
         let seen = if arm.sees_groups().any() { " [oracle: told group labels]" } else { "" };
         print(&format!("{arm}{seen}, model of the {} epoch, {}", single.row.selection, args.out.display()))?;
     }
@@ -83,6 +85,7 @@ fn plan(args: &TrainArgs) -> anyhow::Result<(Plan, Arm)> {
             backgrounds: args.backgrounds.clone(),
             device: args.device.device.clone(),
             accept_counts: args.data.accept_counts,
+            diagnostics: false,
         };
         problems.extend(pipeline::refusals(&plan, arm, args.seed, &args.out, &device));
         if problems.is_empty() {

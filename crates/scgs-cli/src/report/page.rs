@@ -4,7 +4,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use scgs_debias::{Results, Spread, results::Summary};
 
 use super::{Content, chain::Chain, chart};
-use crate::table::spread;
+use crate::table::{spread, spread_or_dash};
 
 const STYLE: &str = include_str!("style.css");
 
@@ -89,7 +89,7 @@ fn row(s: &Summary, best: f64) -> Markup {
             th scope="row" { (s.method) @if s.oracle { " [oracle]" } }
             td { @if s.oracle { "yes" } @else { "no" } }
             td { @if bold { b { (spread(&s.worst_group)) } } @else { (spread(&s.worst_group)) } }
-            td { (spread(&s.plain)) } td { (spread(&s.train_weighted)) } td { (spread(&s.group_mean)) }
+            td { (spread(&s.plain)) } td { (spread_or_dash(s.train_weighted.as_ref())) } td { (spread(&s.group_mean)) }
             @for g in &s.groups { td { (spread(g)) } }
         }
     }

@@ -2,7 +2,7 @@
 
 use scgs_debias::{measures::Paired, results::Row};
 
-use super::{DEFAULT, Record, row_name};
+use super::{DEFAULT, Record};
 
 /// A comparison and its aim.
 #[derive(Debug, Clone, PartialEq)]
@@ -136,12 +136,15 @@ fn attention(record: &Record) -> Claim {
     }
 }
 
-/// The claims for the terminal.
+/// The claims for the terminal, or where there are none, the worst group of every arm.
 pub(crate) fn text(record: &Record) -> String {
-    let line = |c: &Claim| format!("  {}  {}\n         {}", verdict(c), c.text, c.found);
-    let all: Vec<String> = of(record).iter().map(line).collect();
-    let erm = mean(record, &row_name(DEFAULT, "erm"), |r| r.worst_group).unwrap_or(f64::NAN);
-    format!("{}\n{}\nERM's worst group {erm:.3}; test split", record.suite.title, all.join("\n"))
+    let lines: Vec<String> = if record.suite.claims {
+        of(record).iter().map(|c| format!("  {}  {}\n           {}", verdict(c), c.text, c.found)).collect()
+    } else {
+        let worst = |arm: &String| mean(record, arm, |r| r.worst_group).unwrap_or(f64::NAN);
+        record.results.arms().iter().map(|arm| format!("  {:.3}  {arm}", worst(arm))).collect()
+    };
+    format!("{}: worst-group accuracy, test split\n{}", record.suite.title, lines.join("\n"))
 }
 
 /// `reached`, `missed` or `-`, all of one width.

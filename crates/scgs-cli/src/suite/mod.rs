@@ -24,6 +24,9 @@ pub(crate) const DEFAULT: &str = "default";
 pub(crate) struct Suite {
     /// Name of the data set.
     pub dataset: String,
+    /// Whether the page opens with the paper's claims, tested on the default cell.
+    #[serde(default)]
+    pub claims: bool,
     /// Title of the page.
     pub title: String,
     /// What the page opens with.
@@ -152,6 +155,18 @@ pub(crate) struct Record {
     pub command: String,
     /// The cells.
     pub cells: Vec<Finished>,
+    /// Cells that could not be run; the page names them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<Failed>,
+}
+
+/// A cell that could not be run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Failed {
+    /// The cell.
+    pub cell: Cell,
+    /// Why.
+    pub error: String,
 }
 
 /// Name of an arm's row.

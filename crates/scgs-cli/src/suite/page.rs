@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use scgs_debias::{Spread, diagnostics::Diagnostics};
 
-use super::{Cell, DEFAULT, Finished, Record, claims, row_name};
+use super::{Cell, DEFAULT, Failed, Finished, Record, claims, row_name};
 
 /// The whole page. `stem` is the page's file name without its ending, `legend` says what the examples show.
 pub(crate) fn render(record: &Record, stem: &str, legend: &str) -> String {
@@ -17,10 +17,13 @@ pub(crate) fn render(record: &Record, stem: &str, legend: &str) -> String {
         page,
         "\nSeeds {list}. Figures are fractions on the test split: mean ± sample standard deviation over seeds (n). Differences are \
          paired over seeds, in worst-group accuracy, with the 95 % interval of Student's t. [oracle]: told group labels \
-         or true object masks.\n\n## Claims\n\n| claim | found | |\n| --- | --- | --- |\n"
+         or true object masks.\n"
     );
-    for claim in claims::of(record) {
-        let _ = writeln!(page, "| {} | {} | {} |", claim.text, claim.found, claims::verdict(&claim).trim());
+    if suite.claims {
+        page.push_str("\n## Claims\n\n| claim | found | |\n| --- | --- | --- |\n");
+        for claim in claims::of(record) {
+            let _ = writeln!(page, "| {} | {} | {} |", claim.text, claim.found, claims::verdict(&claim).trim());
+        }
     }
     for section in &suite.sections {
         let cells: Vec<&Finished> = record.cells.iter().filter(|c| c.cell.section == section.name).collect();
@@ -44,6 +47,10 @@ pub(crate) fn render(record: &Record, stem: &str, legend: &str) -> String {
     let _ = write!(page, "\n## Cells\n\n| cell | settings over the recipe | run |\n| --- | --- | --- |\n");
     for Finished { cell, run, .. } in &record.cells {
         let _ = writeln!(page, "| {} | {} | `{}` |", cell.name, settings(cell), run.display());
+    }
+    for Failed { cell, error } in &record.failed {
+        let _ =
+            writeln!(page, "| {} | {} | could not be run: {} |", cell.name, settings(cell), error.replace('\n', " "));
     }
     page
 }

@@ -15,11 +15,10 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// Numbers groups `label * attributes + attribute`, then one synthetic group per class that has generated pictures.
-    /// `attribute_of` is `None` for generated pictures.
+    /// As [`Self::among`] with every combination of class and attribute expected.
     ///
     /// # Errors
-    /// [`Error::EmptyGroup`] if a combination of class and attribute does not occur.
+    /// [`Error::EmptyGroup`] if a combination does not occur.
     ///
     /// # Panics
     /// If the slices differ in length.
@@ -30,8 +29,27 @@ impl Groups {
         attributes: usize,
         split: &str,
     ) -> Result<Self, Error> {
+        Self::among(&vec![true; classes * attributes], labels, attribute_of, attributes, split)
+    }
+
+    /// Numbers the groups that occur in the order `label * attributes + attribute`, then one synthetic group per class that
+    /// has generated pictures. `attribute_of` is `None` for generated pictures; `expected` says of every combination, in the
+    /// same order, whether the split is meant to have it.
+    ///
+    /// # Errors
+    /// [`Error::EmptyGroup`] if an expected combination does not occur.
+    ///
+    /// # Panics
+    /// If `labels` and `attribute_of` differ in length.
+    pub fn among(
+        expected: &[bool],
+        labels: &[usize],
+        attribute_of: &[Option<usize>],
+        attributes: usize,
+        split: &str,
+    ) -> Result<Self, Error> {
         assert_eq!(labels.len(), attribute_of.len(), "parallel slices");
-        let real = classes * attributes;
+        let real = expected.len();
         let mut synthetic: Vec<usize> =
             labels.iter().zip(attribute_of).filter(|(_, a)| a.is_none()).map(|(&label, _)| label).collect();
         synthetic.sort_unstable();
@@ -43,10 +61,22 @@ impl Groups {
         let of: Vec<usize> = labels.iter().zip(attribute_of).map(|(&l, &a)| group(l, a)).collect();
         let mut counts = vec![0; real + synthetic.len()];
         of.iter().for_each(|&g| counts[g] += 1);
-        if let Some(empty) = counts.iter().position(|&n| n == 0) {
+        if let Some(empty) = (0..real).find(|&g| counts[g] == 0 && expected[g]) {
             let group = format!("label {} x attribute {}", empty / attributes, empty % attributes);
             return Err(Error::EmptyGroup { group, split: split.to_owned() });
         }
+        // Numbers without gaps: methods keep a weight per group and divide by their number.
+        let mut next = 0;
+        let numbers: Vec<usize> = counts
+            .iter()
+            .map(|&n| {
+                let number = next;
+                next += usize::from(n > 0);
+                number
+            })
+            .collect();
+        let of: Vec<usize> = of.iter().map(|&g| numbers[g]).collect();
+        counts.retain(|&n| n > 0);
         Ok(Self { of, domains: attribute_of.iter().map(|a| a.unwrap_or(attributes)).collect(), counts })
     }
 
@@ -97,6 +127,18 @@ mod tests {
         assert_eq!(groups.domains, [0, 1, 0, 1, 2, 2]);
         assert_eq!(groups.counts, [1, 1, 1, 1, 2]);
         assert_eq!(groups.members(4), [4, 5]);
+    }
+
+    #[test]
+    fn groups_that_a_split_does_not_have_get_no_number() {
+        // As MetaShift's training split: each class has contexts of its own, and nothing is on a shelf.
+        let expected = [true, true, false, true, false, false];
+        let attributes = [Some(0), Some(1), Some(0), Some(1), Some(1), None];
+        let labels = [0, 0, 1, 0, 0, 1];
+        let groups = Groups::among(&expected, &labels, &attributes, 3, "train").unwrap();
+        assert_eq!((groups.of, groups.counts), (vec![0, 1, 2, 1, 1, 3], vec![1, 3, 1, 1]));
+        let error = Groups::among(&[true; 6], &labels, &attributes, 3, "train").unwrap_err().to_string();
+        assert!(error.contains("label 0 x attribute 2"), "{error}");
     }
 
     #[test]

@@ -48,7 +48,7 @@ fn start(device: &Device) -> Linear {
 fn run(schedule: &Schedule, prefixes: &[&str], inputs: &[f32]) -> Result<(Vec<Vec<f64>>, Vec<f64>), Error> {
     let cancelled = AtomicBool::new(false);
     let device = Device::flex().autodiff();
-    let context = Context { device: Device::flex(), cancelled: &cancelled, report: &|_| {} };
+    let context = Context { device: Device::flex(), cancelled: &cancelled, report: &|_| {}, cache: None };
     let visits = Visits { rows: vec![0, 1, 2, 3], sampler: Sampler::Shuffle, mixing: Mixing::None };
     let prefixes: Vec<String> = prefixes.iter().map(|p| (*p).to_owned()).collect();
     let (model, unused) = freeze(start(&device), &prefixes);

@@ -120,7 +120,7 @@ pub fn train_one(plan: &Plan, arm: Arm, seed: u64, context: &Context<'_>) -> Res
         seed,
         &evaluate::read(folder, arm)?,
         evaluate::read_validation(folder, arm)?,
-        &train_counts,
+        (&train_counts, grouped.attribute_names().len()),
         (plan.settings.train.selection, &selected),
         evaluate::read_measures(folder, arm)?,
     );

@@ -3,6 +3,7 @@
 //! Layers, later ones win: the defaults below, the data set's `[recipe]`, its `[profiles.<name>]`, a configuration
 //! file, `--set section.key=value`.
 
+mod diffusion;
 mod identify;
 mod input;
 mod layers;
@@ -19,6 +20,7 @@ use scgs_data::{Definition, HabitatConfig};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use diffusion::{DiffusionSettings, Dtype};
 pub use identify::{Auto, ClusterCount, ClusterSettings, IdentifyRule, IdentifySettings};
 pub use input::{BackboneSettings, DataSettings};
 pub use mask::{ControlShape, MaskSettings};

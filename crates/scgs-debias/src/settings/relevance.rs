@@ -1,9 +1,10 @@
 //! Which settings can change what a stage writes. Two configurations that agree in them may share the finished stage.
 
-use super::{MaskSettings, Settings, SynthesisSettings, TrainMode, TrainSettings};
+use super::{MaskSettings, MethodTraining, Settings, SynthesisSettings, TrainMode, TrainSettings};
 use crate::{
     arms::{Arm, Pictures},
-    stages::{evaluate, training_set},
+    methods::Method,
+    stages::{clusters, evaluate, training_set},
 };
 
 impl Settings {
@@ -17,24 +18,26 @@ impl Settings {
             backbone: self.backbone.clone(),
             ..Self::default()
         };
-        let trained = Self { train: self.first_training(), ..pictures.clone() };
+        let own = |(name, _): &(&String, &MethodTraining)| full && name.as_str() == Method::Erm.name();
+        let methods = self.methods.iter().filter(own).map(|(name, own)| (name.clone(), own.clone())).collect();
+        let trained = Self { train: self.first_training(), methods, ..pictures.clone() };
         let identified = Self { identify: self.identify.clone(), ..trained.clone() };
-        // The pick among the clusters follows from how many pictures are added.
+        // The pick among the clusters follows from how many pictures are added; sources and masks do not.
         let clustered = Self {
             cluster: self.cluster.clone(),
-            mask: MaskSettings { repaint: self.mask.repaint, ..MaskSettings::default() },
-            synthesis: SynthesisSettings {
-                share: self.synthesis.share,
-                sources: self.synthesis.sources,
-                ..SynthesisSettings::default()
-            },
+            synthesis: SynthesisSettings { share: self.synthesis.share, ..SynthesisSettings::default() },
             ..identified.clone()
+        };
+        let sourced = Self {
+            mask: MaskSettings { repaint: self.mask.repaint, ..MaskSettings::default() },
+            synthesis: SynthesisSettings { sources: self.synthesis.sources, ..SynthesisSettings::default() },
+            ..clustered.clone()
         };
         let masked = Self {
             attention: self.attention.clone(),
             mask: self.mask.clone(),
-            synthesis: SynthesisSettings { objects: self.synthesis.objects, ..clustered.synthesis.clone() },
-            ..clustered.clone()
+            synthesis: SynthesisSettings { objects: self.synthesis.objects, ..sourced.synthesis.clone() },
+            ..sourced.clone()
         };
         let painted = Self { synthesis: self.synthesis.clone(), ..masked.clone() };
         if let Some(arm) = stage.strip_prefix("6-").and_then(|name| name.parse::<Arm>().ok()) {
@@ -44,7 +47,8 @@ impl Settings {
             Some("0") => pictures,
             Some("1") => trained,
             Some("2") => identified,
-            Some("3") => clustered,
+            Some("3") if stage == clusters::STAGE => clustered,
+            Some("3") => sourced,
             Some("4") => masked,
             Some("5") => painted,
             // The features of pictures do not depend on the last layer that is trained on them.
@@ -128,6 +132,12 @@ mod tests {
         assert!(differs(&changed, "1-erm") && differs(&changed, "6-erm") && !differs(&changed, "6-test"));
         changed.train.mode = TrainMode::Full;
         assert!(differs(&changed, "6-test"));
+        let mut changed = base.clone();
+        changed.synthesis.share = 1.0;
+        assert!(
+            differs(&changed, "3-clusters") && differs(&changed, "6-duplicate") && differs(&changed, "5-synthesis")
+        );
+        assert!(!differs(&changed, "3-sources") && !differs(&changed, "4-masks"));
         let mut changed = base.clone();
         changed.train.head.learning_rate = 0.5;
         assert!(!differs(&changed, "1-erm") && !differs(&changed, "5-synthesis") && differs(&changed, "6-groupdro"));

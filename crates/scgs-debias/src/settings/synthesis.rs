@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Checks, positive};
+use super::{Checks, DiffusionSettings, positive};
 
 /// `[synthesis]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub struct SynthesisSettings {
     pub small: SmallSettings,
     /// Which new pictures are dropped.
     pub filter: FilterSettings,
+    /// How Stable Diffusion paints.
+    #[serde(skip_serializing_if = "DiffusionSettings::is_default")]
+    pub diffusion: DiffusionSettings,
 }
 
 impl Default for SynthesisSettings {
@@ -40,6 +43,7 @@ impl Default for SynthesisSettings {
             feather: 1.5,
             small: SmallSettings::default(),
             filter: FilterSettings::default(),
+            diffusion: DiffusionSettings::default(),
         }
     }
 }
@@ -54,6 +58,8 @@ pub enum InpainterKind {
     CopyPaste,
     /// The small diffusion model: an object of the wanted class with what is around it.
     SmallDiffusion,
+    /// A Stable Diffusion model, by the prompt of the wanted class (`synthesis.diffusion`).
+    StableDiffusion,
 }
 
 impl InpainterKind {
@@ -62,6 +68,7 @@ impl InpainterKind {
         match self {
             Self::BackgroundCrop | Self::CopyPaste => false,
             Self::SmallDiffusion => true,
+            Self::StableDiffusion => true,
         }
     }
 }
@@ -148,5 +155,6 @@ impl SynthesisSettings {
                 checks.require(value > 0.0 && value <= 1.0, key, &value, "above 0, at most 1");
             }
         }
+        self.diffusion.check(checks, self.inpainter == InpainterKind::StableDiffusion);
     }
 }

@@ -106,7 +106,7 @@ pub fn run(
                 epoch,
                 sees_groups: criterion.sees_groups(),
                 validation: Validation::of(&predictions(&on_val), inputs.classes()),
-                report: report(grouped, &predictions(&on_test), "test")?,
+                report: report(grouped, &predictions(&on_test), Split::Test)?,
             });
             if criterion == wanted || stage_one {
                 reported = Some((model, on_val, on_test));
@@ -119,7 +119,7 @@ pub fn run(
         run_folder::write_json(&folder.join("validation.json"), &this.validation)?;
         run_folder::write_json(&folder.join("groups.json"), &this.report)?;
         // For choosing settings with oracle knowledge only; a validation split need not have every group.
-        if let Ok(on_val) = report(grouped, &predictions(&on_val), "val") {
+        if let Ok(on_val) = report(grouped, &predictions(&on_val), Split::Val) {
             run_folder::write_json(&folder.join(VALIDATION_GROUPS), &on_val)?;
         }
         run_folder::write_json(&folder.join("selection.json"), &selected)?;
@@ -209,19 +209,20 @@ fn measures(inputs: Inputs<'_>, grouped: &Grouped, test: &[&Sample], answers: &[
     Measures::of(&labels, &rows, &group_numbers(grouped, test), inputs.classes(), inputs.folder.seed)
 }
 
-/// The accuracy of predictions per group.
+/// The accuracy of predictions per group that the split is meant to have.
 ///
 /// # Errors
 /// [`Error::EmptyGroup`].
-pub fn report(grouped: &Grouped, predictions: &[Prediction], split: &str) -> Result<GroupReport, Error> {
+pub fn report(grouped: &Grouped, predictions: &[Prediction], split: Split) -> Result<GroupReport, Error> {
     let attributes: Vec<usize> = predictions
         .iter()
         .map(|p| grouped.attribute_of(p.id).expect("predictions are about pictures of the data set"))
         .collect();
     let labels: Vec<usize> = predictions.iter().map(|p| p.label).collect();
     let predicted: Vec<usize> = predictions.iter().map(|p| p.predicted).collect();
-    let classes = grouped.index().classes.len();
-    GroupReport::count(classes, grouped.attribute_names().len(), &labels, &attributes, &predicted, split)
+    let expected = grouped.expected(split);
+    let names = grouped.attribute_names().len();
+    GroupReport::count_among(&expected, names, &labels, &attributes, &predicted, &split.to_string())
 }
 
 /// Accuracy on the validation split without group labels: what settings may be chosen by.

@@ -1,6 +1,7 @@
 //! The stages of a run, in order. Each reads what earlier ones wrote, writes one folder, and can be called alone.
 
 pub mod clusters;
+pub mod diffusion;
 pub mod erm;
 pub mod errors;
 pub mod evaluate;
@@ -37,11 +38,16 @@ pub struct Inputs<'a> {
     pub backgrounds: Option<&'a Path>,
     /// The weights of the small diffusion model, where the settings ask for it.
     pub small_model: Option<&'a Path>,
-    /// What to paint, per class.
-    pub prompts: &'a [String],
+    /// What to paint, per class: one prompt or several, which are used in turn.
+    pub prompts: &'a [Vec<String>],
 }
 
 impl<'a> Inputs<'a> {
+    /// What reading a finished run's files takes: no stage can be run from it.
+    pub(crate) fn for_reading(index: &'a Index, settings: &'a Settings, folder: &'a RunFolder) -> Self {
+        Self { index, settings, folder, weights: None, backgrounds: None, small_model: None, prompts: &[] }
+    }
+
     /// How pictures enter the network.
     pub fn input(&self) -> Input {
         Input { architecture: self.settings.backbone.architecture, size: self.settings.backbone.input_size }

@@ -11,7 +11,7 @@ use scgs_diffusion::{
     small::{SmallDiffusion, SmallOptions},
 };
 
-use super::{Inputs, objects, sources::Variant};
+use super::{Inputs, diffusion, objects, sources::Variant};
 use crate::{
     Error,
     settings::{FillKind, InpainterKind},
@@ -32,6 +32,7 @@ pub(super) fn of(inputs: Inputs<'_>, device: &Device, variant: Variant) -> Resul
             let paste = CopyPaste::new(fill(inputs, device)?, objects::cut_outs(inputs, variant)?);
             Box::new(paste.map_err(|e| Error::Config { origin: "synthesis".into(), message: e.to_string() })?)
         }
+        (_, InpainterKind::StableDiffusion) => Box::new(diffusion::painter(inputs, device)?),
         (_, InpainterKind::SmallDiffusion) => {
             let model = small(inputs, device, true)?;
             if model.classes() < inputs.classes() {

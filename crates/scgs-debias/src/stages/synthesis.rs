@@ -6,23 +6,22 @@ use std::{
 };
 
 use image::{GrayImage, RgbImage};
+use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use scgs_data::{Sample, atomic, stream};
-use scgs_diffusion::{Inpainter, Request};
+use scgs_diffusion::{Inpainter, Request, save_png_with_text};
 use serde::{Deserialize, Serialize};
 
 use super::{
     Inputs,
     clusters::Pick,
-    filter, masks, painter,
+    diffusion, filter, masks, painter,
     sources::{self, Variant},
 };
 use crate::{Context, Error, RunFolder, features::Features, logistic::most_probable, run_folder, training::Trained};
 
 /// Folder name of the pictures made with attention masks.
 pub const STAGE: &str = "5-synthesis";
-/// Pictures painted between two looks at the cancel flag.
-const CHUNK: usize = 16;
 /// Ids of new pictures start here, so that they cannot be confused with real ones.
 const FIRST_ID: u64 = 1 << 40;
 
@@ -51,6 +50,18 @@ pub struct Synthetic {
     pub inpainter: String,
     /// What it was asked to paint.
     pub prompt: String,
+    /// For a diffusion model the seed with which `scgs inpaint` paints the same; otherwise empty, as what follows.
+    #[serde(default)]
+    pub seed: String,
+    /// Its scheduler.
+    #[serde(default)]
+    pub scheduler: String,
+    /// sha256 of its files.
+    #[serde(default)]
+    pub model_sha256: String,
+    /// sha256 of the mask's pixels.
+    #[serde(default)]
+    pub mask_sha256: String,
     /// The ERM classifier's answer to the new picture.
     pub erm_predicted: usize,
     /// Probability of that answer, 0..=1.
@@ -82,15 +93,19 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>, variant: Variant) -> Resul
         fs_err::create_dir_all(&images)?;
         let inpainter = painter::of(inputs, &context.device, variant)?;
         let job = Job { inputs, variant, inpainter, samples: masks::samples(inputs) };
-        let mut rows: Vec<Synthetic> = picks.iter().enumerate().map(|(i, pick)| job.row(i, pick)).collect();
-        for (i, chunk) in rows.chunks(CHUNK).enumerate() {
-            chunk.par_iter().try_for_each(|row| job.paint(folder, row))?;
-            context.advance(&stage, i * CHUNK + chunk.len())?;
+        let mut rows: Vec<Synthetic> =
+            picks.iter().enumerate().map(|(i, pick)| job.row(i, pick)).collect::<Result<_, Error>>()?;
+        let mut done = 0;
+        for chunk in rows.chunks(job.inpainter.at_once()) {
+            job.paint(folder, chunk)?;
+            done += chunk.len();
+            context.advance(&stage, done)?;
         }
         let files: Vec<_> = rows.iter().map(|r| (r.img_id, folder.join(&r.img_filename))).collect();
         let shifted = Context {
             device: context.device.clone(),
             cancelled: context.cancelled,
+            cache: None,
             report: &|event| match event {
                 crate::Event::Advanced { done } => {
                     (context.report)(crate::Event::Advanced { done: files.len() + done });
@@ -141,8 +156,12 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn row(&self, i: usize, pick: &Pick) -> Synthetic {
-        Synthetic {
+    fn row(&self, i: usize, pick: &Pick) -> Result<Synthetic, Error> {
+        let prompt = diffusion::prompt(self.inputs, pick.label, pick.repeat);
+        let mask = masks::load(self.inputs.folder, &self.variant.masks_stage(), pick.id)?;
+        let facts = self.inpainter.provenance(&prompt, &mask, &self.stream(pick.id, pick.repeat));
+        let fact = |key: &str| facts.iter().find(|(k, _)| k == key).map(|(_, text)| text.clone()).unwrap_or_default();
+        Ok(Synthetic {
             img_id: FIRST_ID + i as u64,
             img_filename: format!("images/{}-{}.png", pick.id, pick.repeat),
             y: pick.label,
@@ -153,13 +172,17 @@ impl Job<'_> {
             repeat: pick.repeat,
             mask: format!("{}/{}.png", self.variant.masks_stage(), pick.id),
             inpainter: self.inpainter.name().to_owned(),
-            prompt: self.inputs.prompts.get(pick.label).cloned().unwrap_or_default(),
+            prompt,
+            seed: fact("seed"),
+            scheduler: fact("scheduler"),
+            model_sha256: fact("model_sha256"),
+            mask_sha256: fact("mask_sha256"),
             erm_predicted: 0,
             erm_confidence: 0.0,
             change: 0.0,
             dropped: None,
             uses: 1,
-        }
+        })
     }
 
     /// What the filter needs to know of a new picture.
@@ -181,19 +204,33 @@ impl Job<'_> {
         Ok((masks::picture(inputs, sample)?, mask))
     }
 
-    fn paint(&self, folder: &Path, row: &Synthetic) -> Result<(), Error> {
-        let path = folder.join(&row.img_filename);
-        if path.is_file() {
-            return Ok(());
-        }
-        let (picture, mask) = self.source(row)?;
-        // One stream per (source, repeat); the controls share it, so that only what they change differs.
-        let mut rng = stream(self.inputs.folder.seed, &format!("{STAGE}/{}", row.source_id), row.repeat as u64);
-        let request = Request { picture: &picture, mask: &mask, prompt: &row.prompt, class: row.y };
-        let painted = self
-            .inpainter
-            .inpaint(&request, &mut rng)
-            .map_err(|source| Error::Inpaint { id: row.source_id, source })?;
-        Ok(atomic::save_png(&path, &painted.into())?)
+    /// One stream per (source, repeat); the controls share it, so that only what they change differs.
+    fn stream(&self, source: u64, repeat: usize) -> ChaCha8Rng {
+        stream(self.inputs.folder.seed, &format!("{STAGE}/{source}"), repeat as u64)
+    }
+
+    /// Paints the pictures of some rows, except those that are there.
+    fn paint(&self, folder: &Path, rows: &[Synthetic]) -> Result<(), Error> {
+        let rows: Vec<&Synthetic> = rows.iter().filter(|row| !folder.join(&row.img_filename).is_file()).collect();
+        let inputs: Vec<(RgbImage, GrayImage)> =
+            rows.par_iter().map(|row| self.source(row)).collect::<Result<_, _>>()?;
+        let mut work: Vec<(Request<'_>, ChaCha8Rng)> = rows
+            .iter()
+            .zip(&inputs)
+            .map(|(row, (picture, mask))| {
+                let request = Request { picture, mask, prompt: &row.prompt, class: row.y };
+                (request, self.stream(row.source_id, row.repeat))
+            })
+            .collect();
+        let painted = self.inpainter.inpaint_all(&mut work);
+        rows.into_par_iter().zip(painted).zip(&inputs).try_for_each(|((row, painted), (_, mask))| {
+            let painted = painted.map_err(|source| Error::Inpaint { id: row.source_id, source })?;
+            let facts = self.inpainter.provenance(&row.prompt, mask, &self.stream(row.source_id, row.repeat));
+            let path = folder.join(&row.img_filename);
+            Ok(match facts.is_empty() {
+                true => atomic::save_png(&path, &painted.into()),
+                false => save_png_with_text(&path, &painted, &facts),
+            }?)
+        })
     }
 }

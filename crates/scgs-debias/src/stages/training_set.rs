@@ -86,14 +86,15 @@ fn positions(real: &[&Sample]) -> BTreeMap<u64, usize> {
 /// Group numbers of the training examples and of the validation split.
 fn show_groups(inputs: Inputs<'_>, set: &mut TrainingSet, grouped: &Grouped) -> Result<(), Error> {
     let attributes = grouped.attribute_names().len();
-    let classes = inputs.classes();
     // A generated picture is not in the data set: its attribute is not known.
     let of: Vec<Option<usize>> = set.files.iter().map(|f| grouped.attribute_of(f.0)).collect();
-    set.data.groups = Some(Groups::new(&set.data.labels, &of, classes, attributes, "train")?);
+    let expected = grouped.expected(Split::Train);
+    set.data.groups = Some(Groups::among(&expected, &set.data.labels, &of, attributes, "train")?);
     let val = inputs.usable(Split::Val)?;
     let of: Vec<Option<usize>> = val.iter().map(|s| grouped.attribute_of(s.id)).collect();
     set.data.validation_labels = val.iter().map(|s| s.label).collect();
-    set.data.validation_groups = Some(Groups::new(&set.data.validation_labels, &of, classes, attributes, "val")?);
+    let expected = grouped.expected(Split::Val);
+    set.data.validation_groups = Some(Groups::among(&expected, &set.data.validation_labels, &of, attributes, "val")?);
     Ok(())
 }
 
@@ -120,10 +121,7 @@ fn balanced_set(
     balanced: Option<&Grouped>,
     head: bool,
 ) -> Result<TrainingSet, Error> {
-    let balanced = balanced.ok_or_else(|| Error::ImpossibleArm {
-        arm: arm.name(),
-        why: "a balanced training set of the same size exists only where pictures are composed (habitat); leave it out of --methods".into(),
-    })?;
+    let balanced = balanced.ok_or_else(|| no_balanced_set(arm))?;
     let index = balanced.index();
     let samples = index.of(Split::Train);
     let files: Vec<_> = samples.iter().map(|s| (s.id, index.absolute(s))).collect();
@@ -139,6 +137,14 @@ fn balanced_set(
     }
     let labels: Vec<usize> = samples.iter().map(|s| s.label).collect();
     Ok(TrainingSet { files, data: data(inputs, arm, labels), features, plain: false })
+}
+
+/// Why the arm cannot be run on pictures that are not composed.
+pub(crate) fn no_balanced_set(arm: Arm) -> Error {
+    Error::ImpossibleArm {
+        arm: arm.name(),
+        why: "a balanced training set of the same size exists only where pictures are composed (habitat); leave it out of --methods".into(),
+    }
 }
 
 /// What is wrong with the groups of the splits a run needs, for all at once, before anything is trained.
@@ -166,7 +172,8 @@ pub fn check_groups(arms: &[Arm], worst_group_selection: bool, grouped: &Grouped
     let mut empty = Vec::new();
     for (split, needed) in splits {
         let counts = grouped.counts(split);
-        let names: Vec<String> = counts.groups.iter().filter(|g| g.n == 0).map(|g| counts.name(g)).collect();
+        let groups = counts.groups.iter().zip(grouped.expected(split));
+        let names: Vec<String> = groups.filter(|(g, meant)| g.n == 0 && *meant).map(|(g, _)| counts.name(g)).collect();
         if !names.is_empty() {
             empty.push(format!("{} in {split} (needed by {needed})", names.join(" and ")));
         }

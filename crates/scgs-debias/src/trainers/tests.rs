@@ -71,7 +71,7 @@ fn chosen(method: Method, settings: &Settings, by: Criterion) -> Chosen {
     let train = Problem::new(4000, 200, "train");
     let val = Problem::new(1600, 400, "val");
     let cancelled = AtomicBool::new(false);
-    let context = Context { device: Device::flex(), cancelled: &cancelled, report: &|_| {} };
+    let context = Context { device: Device::flex(), cancelled: &cancelled, report: &|_| {}, cache: None };
     let n = train.labels.len();
     let data = TrainingData {
         labels: train.labels.clone(),

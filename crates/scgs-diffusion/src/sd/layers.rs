@@ -3,12 +3,18 @@
 use burn::{
     module::{Module, Param},
     tensor::{
-        Int, Tensor, TensorData, activation, module,
+        DType, Int, Tensor, TensorData, module,
         ops::{ConvOptions, InterpolateMode, InterpolateOptions},
     },
 };
+use scgs_models::{adaptive_group_norm, conv2d};
 
 use super::Part;
+
+/// The tensor as f32, in which every layer computes.
+pub(super) fn full<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
+    if tensor.dtype() == DType::F32 { tensor } else { tensor.cast(DType::F32) }
+}
 
 /// Every convolution of UNet and VAE: `[N, C, H, W]` to `[N, C', H', W']`.
 ///
@@ -16,7 +22,7 @@ use super::Part;
 fn convolve(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, stride: usize, padding: (usize, usize)) -> Tensor<4> {
     let mut options = ConvOptions::new([stride; 2], [0; 2], [1; 2], 1);
     options.padding = [padding; 2];
-    module::conv2d(x, weight, Some(bias), options)
+    conv2d(x, weight, Some(bias), options)
 }
 
 /// A convolution with bias.
@@ -58,7 +64,7 @@ impl Conv {
 
     /// `[N, C, H, W]` to `[N, C', H', W']`.
     pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        convolve(x, self.weight.val(), self.bias.val(), self.stride, (self.before, self.after))
+        convolve(x, full(self.weight.val()), full(self.bias.val()), self.stride, (self.before, self.after))
     }
 }
 
@@ -89,11 +95,11 @@ impl Linear {
         let mut dims = x.dims();
         // Two dimensions, so that the transposed weight goes to the matrix product as it lies.
         let rows = x.reshape([-1, dims[D - 1] as i32]);
-        let weight = self.weight.val();
+        let weight = full(self.weight.val());
         dims[D - 1] = weight.dims()[0];
         let y: Tensor<2> = rows.matmul(weight.transpose());
         let y = match &self.bias {
-            Some(bias) => y + bias.val().unsqueeze(),
+            Some(bias) => y + full(bias.val()).unsqueeze(),
             None => y,
         };
         y.reshape(dims)
@@ -114,17 +120,21 @@ impl GroupNorm {
         Self { weight: part.tensor("weight", [channels]), bias: part.tensor("bias", [channels]), groups, epsilon }
     }
 
-    /// `[N, C, ..]` to the same shape.
-    pub(crate) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let dims = x.dims();
-        let size = dims[1..].iter().product::<usize>() / self.groups;
-        let mut per_channel = [1; D];
-        per_channel[1] = dims[1];
-        // A group is a row of a layer norm, for which there is a fused kernel.
-        let rows = x.reshape([dims[0] * self.groups, size]);
-        let ones = Tensor::ones([size], &rows.device());
-        let normed = module::layer_norm::<2>(rows, ones, None, self.epsilon).reshape(dims);
-        normed * self.weight.val().reshape(per_channel) + self.bias.val().reshape(per_channel)
+    /// `[N, C, H, W]` to the same shape.
+    pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        self.normed(x, false)
+    }
+
+    /// The same, then SiLU.
+    pub(crate) fn forward_silu(&self, x: Tensor<4>) -> Tensor<4> {
+        self.normed(x, true)
+    }
+
+    fn normed(&self, x: Tensor<4>, activate: bool) -> Tensor<4> {
+        let [images, channels, ..] = x.dims();
+        let per_image = |values: Tensor<1>| full(values).reshape([1, channels]).expand([images, channels]);
+        let (scale, shift) = (per_image(self.weight.val()), per_image(self.bias.val()));
+        adaptive_group_norm(x, scale, shift, self.groups, self.epsilon, activate)
     }
 }
 
@@ -143,7 +153,7 @@ impl LayerNorm {
 
     /// `[.., width]` to the same shape.
     pub(crate) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        module::layer_norm(x, self.weight.val(), Some(self.bias.val()), self.epsilon)
+        module::layer_norm(x, full(self.weight.val()), Some(full(self.bias.val())), self.epsilon)
     }
 }
 
@@ -184,11 +194,11 @@ impl ResnetBlock {
 
     /// `x: [N, C, H, W]` and the time embedding after its activation, `[N, T]`, to `[N, C', H, W]`.
     pub(crate) fn forward(&self, x: Tensor<4>, time: Option<&Tensor<2>>) -> Tensor<4> {
-        let mut h = self.conv1.forward(activation::silu(self.norm1.forward(x.clone())));
+        let mut h = self.conv1.forward(self.norm1.forward_silu(x.clone()));
         if let (Some(projection), Some(time)) = (&self.time_emb_proj, time) {
             h = h + projection.forward(time.clone()).unsqueeze_dims(&[2, 3]);
         }
-        let h = self.conv2.forward(activation::silu(self.norm2.forward(h)));
+        let h = self.conv2.forward(self.norm2.forward_silu(h));
         match &self.conv_shortcut {
             Some(shortcut) => shortcut.forward(x) + h,
             None => x + h,

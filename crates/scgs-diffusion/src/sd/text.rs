@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{
     ConfigError, Part, PartError, Weights,
     config::Fields,
-    layers::{LayerNorm, Linear},
+    layers::{LayerNorm, Linear, full},
 };
 
 /// The largest extent that is believed; that of published models is 4096, vocabularies apart.
@@ -174,8 +174,8 @@ impl TextEncoder {
         }
         let count = ids.len();
         let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [count]), &self.tokens.val().device());
-        let tokens: Tensor<3> = self.tokens.val().select(0, ids).reshape([prompts.len(), length, width]);
-        let positions = self.positions.val().narrow(0, 0, length).unsqueeze::<3>();
+        let tokens: Tensor<3> = full(self.tokens.val().select(0, ids)).reshape([prompts.len(), length, width]);
+        let positions = full(self.positions.val().narrow(0, 0, length)).unsqueeze::<3>();
         let hidden = self.layers[..layers - clip_skip].iter().fold(tokens + positions, |x, layer| layer.forward(x));
         Ok(self.last_norm.forward(hidden))
     }

@@ -17,6 +17,7 @@ mod unet;
 mod weights;
 
 pub use inpainter::{SmallDiffusion, SmallOptions};
+pub(crate) use process::normal;
 pub use scenes::{Sample, Scenes};
 pub use train::{Progress, StepReport, TrainError, Trainer, TrainerConfig};
 pub use unet::{Unet, UnetConfig};

@@ -49,7 +49,7 @@ impl Moment {
 }
 
 /// Standard normal values (Box and Muller).
-pub(super) fn normal(rng: &mut impl Rng, count: usize) -> Vec<f32> {
+pub(crate) fn normal(rng: &mut impl Rng, count: usize) -> Vec<f32> {
     let mut values = Vec::with_capacity(count + 1);
     while values.len() < count {
         // 1 - u lies in (0, 1], so the logarithm is finite.

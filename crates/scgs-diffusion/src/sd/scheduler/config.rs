@@ -208,6 +208,14 @@ impl SchedulerConfig {
         self
     }
 
+    /// The same settings for a network that predicts the velocity, or the noise.
+    #[must_use]
+    pub fn with_v_prediction(mut self, v_prediction: bool) -> Self {
+        let prediction = if v_prediction { "v_prediction" } else { "epsilon" };
+        self.fields.insert("prediction_type".to_owned(), prediction.into());
+        self
+    }
+
     /// Makes a scheduler of `kind` for `steps` steps from these settings, as `from_config` and `set_timesteps`.
     ///
     /// # Errors

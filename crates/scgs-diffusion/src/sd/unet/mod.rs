@@ -144,7 +144,7 @@ impl UNet {
         for block in &self.up_blocks {
             x = block.forward(x, &guide, &mut skips);
         }
-        self.conv_out.forward(activation::silu(self.conv_norm_out.forward(x)))
+        self.conv_out.forward(self.conv_norm_out.forward_silu(x))
     }
 }
 

@@ -3,10 +3,7 @@
 mod config;
 mod tiles;
 
-use burn::{
-    module::Module,
-    tensor::{Tensor, activation},
-};
+use burn::{module::Module, tensor::Tensor};
 
 pub use self::config::VaeConfig;
 use super::{
@@ -228,7 +225,7 @@ impl Encoder {
             }
         }
         let x = self.mid_block.forward(x);
-        self.conv_out.forward(activation::silu(self.conv_norm_out.forward(x)))
+        self.conv_out.forward(self.conv_norm_out.forward_silu(x))
     }
 }
 
@@ -273,6 +270,6 @@ impl Decoder {
                 x = up.forward(nearest(x, [2 * height, 2 * width]));
             }
         }
-        self.conv_out.forward(activation::silu(self.conv_norm_out.forward(x)))
+        self.conv_out.forward(self.conv_norm_out.forward_silu(x))
     }
 }
