@@ -84,6 +84,7 @@ fn sweep(points: Vec<Candidate>) -> Sweep {
         backgrounds: None,
         device: "flex".into(),
         accept_counts: false,
+        diagnostics: false,
     };
     Sweep { base, points, by: Criterion::WorstClass, seeds: vec![0, 1] }
 }

@@ -58,7 +58,7 @@ fn parameters(method: Method, settings: &Settings) -> Result<Vec<f64>, Error> {
         prompts: &[],
     };
     let cancelled = AtomicBool::new(false);
-    let context = Context { device: Device::flex(), cancelled: &cancelled, report: &|_| {} };
+    let context = Context { device: Device::flex(), cancelled: &cancelled, report: &|_| {}, cache: None };
     let files = inputs.files(&index.of(Split::Train));
     let labels: Vec<usize> = index.samples.iter().map(|s| s.label).collect();
     let data = TrainingData {
@@ -118,7 +118,7 @@ fn identified(epoch: usize) -> Vec<f64> {
         prompts: &[],
     };
     let cancelled = AtomicBool::new(false);
-    let context = Context { device: Device::flex(), cancelled: &cancelled, report: &|_| {} };
+    let context = Context { device: Device::flex(), cancelled: &cancelled, report: &|_| {}, cache: None };
     let labels: Vec<usize> = index.samples.iter().map(|s| s.label).collect();
     let probabilities = crate::stages::errors::early_network(inputs, &context, &labels).unwrap();
     probabilities.iter().zip(&labels).map(|(p, &label)| p[label]).collect()

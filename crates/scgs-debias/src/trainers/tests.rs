@@ -202,7 +202,7 @@ fn a_second_model_that_is_a_clone_is_refused() {
     let device = Device::flex().autodiff();
     let first = burn::nn::LinearConfig::new(2, 2).init(&device);
     let cancelled = AtomicBool::new(false);
-    let context = Context { device: Device::flex(), cancelled: &cancelled, report: &|_| {} };
+    let context = Context { device: Device::flex(), cancelled: &cancelled, report: &|_| {}, cache: None };
     let schedule = crate::minibatch::Schedule {
         steps: 1,
         batch: 1,
