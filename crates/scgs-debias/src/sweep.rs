@@ -198,13 +198,24 @@ fn distinct(axes: &[Axis]) -> Result<(), String> {
     }
 }
 
+/// A point that can be run.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// Setting and value.
+    pub point: Point,
+    /// All settings, checked.
+    pub settings: Settings,
+    /// What is trained with them.
+    pub arms: Vec<Arm>,
+}
+
 /// A search.
 #[derive(Debug, Clone)]
 pub struct Sweep {
     /// Everything but the settings and arms of a point.
     pub base: Plan,
-    /// The points with their checked settings and arms.
-    pub points: Vec<(Point, Settings, Vec<Arm>)>,
+    /// The points.
+    pub points: Vec<Candidate>,
     /// What ranks them.
     pub by: Criterion,
     /// The seeds of every point.
@@ -229,12 +240,7 @@ impl Source<'_> {
     ///
     /// # Errors
     /// Every different problem of every point, so that an impossible point does not show after hours.
-    #[expect(clippy::type_complexity, reason = "what `Sweep::points` is made of")]
-    pub fn resolve(
-        &self,
-        definition: &Definition,
-        points: Vec<Point>,
-    ) -> Result<Vec<(Point, Settings, Vec<Arm>)>, Vec<String>> {
+    pub fn resolve(&self, definition: &Definition, points: Vec<Point>) -> Result<Vec<Candidate>, Vec<String>> {
         let mut problems = Vec::new();
         let mut note = |problem: String| {
             if !problems.contains(&problem) {
@@ -247,7 +253,7 @@ impl Source<'_> {
             let sets: Vec<String> = self.sets.iter().cloned().chain(axes).collect();
             let settings = Settings::resolve(definition, self.profile, self.file.clone(), &sets);
             match settings.and_then(|s| Arm::parse_list(self.methods, &s).map(|arms| (s, arms))) {
-                Ok((settings, arms)) => resolved.push((point, settings, arms)),
+                Ok((settings, arms)) => resolved.push(Candidate { point, settings, arms }),
                 Err(error) => note(error.to_string()),
             }
         }
@@ -308,7 +314,7 @@ impl Sweep {
             hasher.update(text);
         };
         add(format!("{} {:?} {}", self.by, self.seeds, self.base.device));
-        for (_, settings, arms) in &self.points {
+        for Candidate { settings, arms, .. } in &self.points {
             add(settings.hash(&[]));
             add(arms.iter().map(|a| a.name()).collect::<Vec<_>>().join(","));
         }
@@ -324,7 +330,7 @@ impl Sweep {
     pub fn problems(&self, device: &Device) -> Vec<String> {
         let mut seen = BTreeSet::new();
         let mut problems: Vec<String> = Vec::new();
-        for (_, settings, arms) in &self.points {
+        for Candidate { settings, arms, .. } in &self.points {
             let key =
                 format!("{:?} {:?} {:?} {arms:?}", settings.backbone, settings.train.freeze, settings.synthesis.small);
             if seen.insert(key) {
@@ -349,7 +355,7 @@ impl Sweep {
         fs_err::create_dir_all(&folder)?;
         let mut rows: Vec<Row> = Vec::new();
         let mut table = None;
-        for (i, (at, settings, arms)) in self.points.iter().enumerate() {
+        for (i, Candidate { point: at, settings, arms }) in self.points.iter().enumerate() {
             point(i, at);
             let plan = self.plan(settings, arms);
             let outcome = self.run_point(&plan, context);
@@ -425,8 +431,9 @@ impl Sweep {
         let place = |row: &Row| methods.iter().position(|m| *m == row.method);
         let score = |row: &Row| row.score.map_or(f64::NEG_INFINITY, |s| s.mean);
         rows.sort_by(|a, b| place(a).cmp(&place(b)).then(score(b).total_cmp(&score(a))));
-        for i in 0..rows.len() {
-            rows[i].best = rows[i].score.is_some() && (i == 0 || rows[i - 1].method != rows[i].method);
+        let mut seen = BTreeSet::new();
+        for row in &mut rows {
+            row.best = row.score.is_some() && seen.insert(row.method.clone());
         }
         Table {
             schema: 1,

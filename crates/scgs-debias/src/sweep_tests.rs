@@ -73,7 +73,7 @@ fn definition() -> Definition {
     Definition::parse(text, Path::new("d.toml")).unwrap()
 }
 
-fn sweep(points: Vec<(Point, Settings, Vec<Arm>)>) -> Sweep {
+fn sweep(points: Vec<Candidate>) -> Sweep {
     let base = Plan {
         definition: definition(),
         settings: Settings::default(),
@@ -101,7 +101,7 @@ fn every_impossible_point_is_refused_before_the_first_runs() {
     );
     let good = grid(&[axis("jtt.upweight=5,6")]).unwrap();
     let resolved = source("erm,jtt").resolve(&definition(), good).unwrap();
-    assert_eq!(resolved.iter().map(|r| r.1.jtt.upweight).collect::<Vec<_>>(), [5, 6]);
+    assert_eq!(resolved.iter().map(|r| r.settings.jtt.upweight).collect::<Vec<_>>(), [5, 6]);
     assert_ne!(sweep(resolved.clone()).hash(), sweep(resolved[..1].to_vec()).hash());
 }
 

@@ -45,7 +45,7 @@ pub(crate) fn run(args: &SweepArgs) -> anyhow::Result<ExitCode> {
         return Err(refuse(&problems));
     }
     if args.dry_run {
-        let lines: Vec<String> = sweep.points.iter().map(|(point, ..)| words(point)).collect();
+        let lines: Vec<String> = sweep.points.iter().map(|candidate| words(&candidate.point)).collect();
         print(&format!("# {} points, {} seed(s) each\n{}", lines.len(), args.seeds, lines.join("\n")))?;
         return Ok(ExitCode::SUCCESS);
     }

@@ -18,7 +18,7 @@ pub(super) fn file(scalars: &[Scalar]) -> Vec<u8> {
         // Value { tag = 1, simple_value = 2 }
         let mut value = Vec::new();
         bytes(&mut value, 1, scalar.tag.as_bytes());
-        value.push(2 << 3 | 5);
+        value.push((2 << 3) | 5);
         value.extend((scalar.value as f32).to_le_bytes());
         // Summary { value = 1 }
         let mut summary = Vec::new();
@@ -31,7 +31,7 @@ pub(super) fn file(scalars: &[Scalar]) -> Vec<u8> {
 
 /// `Event { wall_time = 1, step = 2, <field> }`. The time is always 0.
 fn event(step: u64, field: u8, content: &[u8]) -> Vec<u8> {
-    let mut out = vec![1 << 3 | 1];
+    let mut out = vec![(1 << 3) | 1];
     out.extend(0f64.to_le_bytes());
     out.push(2 << 3);
     varint(&mut out, step);
@@ -41,7 +41,7 @@ fn event(step: u64, field: u8, content: &[u8]) -> Vec<u8> {
 
 /// A field of bytes, text or a message.
 fn bytes(out: &mut Vec<u8>, field: u8, content: &[u8]) {
-    out.push(field << 3 | 2);
+    out.push((field << 3) | 2);
     varint(out, content.len() as u64);
     out.extend(content);
 }
@@ -49,7 +49,7 @@ fn bytes(out: &mut Vec<u8>, field: u8, content: &[u8]) {
 /// Seven bits per byte, the lowest first.
 fn varint(out: &mut Vec<u8>, mut value: u64) {
     while value > 0x7f {
-        out.push((value & 0x7f) as u8 | 0x80);
+        out.push(((value & 0x7f) as u8) | 0x80);
         value >>= 7;
     }
     out.push(value as u8);
