@@ -7,6 +7,7 @@ use burn::{
     module::Module as _,
     tensor::{Device, Tensor, TensorData},
 };
+use scgs_cam::AttentionMap;
 use scgs_data::{load_batch, read_rgb};
 use scgs_debias::{
     features::Input,
@@ -19,6 +20,8 @@ use serde::Serialize;
 const SAMPLE: usize = 16;
 /// Pictures of the two training steps; their difference is what one more picture takes.
 const BATCHES: [usize; 2] = [2, 4];
+/// Pictures in which a region is cut out.
+const REGIONS: usize = 3;
 /// Rows of the trial fit of a last layer.
 const ROWS: usize = 256;
 
@@ -35,6 +38,8 @@ pub(super) struct Calibration {
     pub(super) train: Option<f64>,
     /// One last layer, per row of features.
     pub(super) fit: f64,
+    /// From an attention map to a region, by the run's rule.
+    pub(super) region: f64,
     /// Writing a PNG of the sample's mean size.
     pub(super) png: f64,
     /// Its bytes.
@@ -73,6 +78,16 @@ impl Calibration {
             picture.write_with_encoder(image::codecs::png::PngEncoder::new(&mut bytes))?;
             png += clock.elapsed().as_secs_f64() / n;
             png_bytes += bytes.len() as f64 / n;
+        }
+
+        let mut region = 0.0;
+        for path in sample.iter().take(REGIONS) {
+            let picture = read_rgb(path)?;
+            let map = centred(picture.width() as usize, picture.height() as usize);
+            let clock = Instant::now();
+            // What a rule makes of a made-up map does not matter here, only how long it takes.
+            let _ = settings.mask.region().of(&map, &picture);
+            region += clock.elapsed().as_secs_f64() / REGIONS.min(sample.len()) as f64;
         }
 
         let network = architecture.init(classes, device);
@@ -118,6 +133,7 @@ impl Calibration {
             forward,
             train,
             fit,
+            region,
             png,
             png_bytes,
             model_bytes,
@@ -125,6 +141,16 @@ impl Calibration {
             peak_per_picture,
         })
     }
+}
+
+/// Attention that falls off from the middle.
+fn centred(width: usize, height: usize) -> AttentionMap {
+    let value = |i: usize| {
+        let x = (i % width) as f32 / width as f32 - 0.5;
+        let y = (i / width) as f32 / height as f32 - 0.5;
+        (1.0 - 2.0 * x.hypot(y)).clamp(0.0, 1.0)
+    };
+    AttentionMap { width, height, values: (0..width * height).map(value).collect() }
 }
 
 fn fastest(times: usize, work: impl Fn()) -> f64 {

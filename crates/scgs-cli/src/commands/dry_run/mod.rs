@@ -196,7 +196,7 @@ fn rows(plan: &Plan, sizes: Sizes, cost: &Calibration) -> Vec<Row> {
         let drawn = swap || variant == Variant::RandomSource;
         let sources = if drawn { (settings.synthesis.sources * classes) as f64 } else { mistakes }.min(train);
         if done.insert(variant.masks_stage()) {
-            let looks = if variant == Variant::RandomMask { 0.0 } else { attention };
+            let looks = if variant == Variant::RandomMask { 0.0 } else { attention + cost.region };
             let what = format!("about {sources:.0} masks");
             let files = if looks > 0.0 { 2.2 } else { 1.1 };
             let seconds = sources * (cost.decode + looks + files * cost.png);
@@ -279,10 +279,11 @@ fn text(report: &Report<'_>) -> anyhow::Result<String> {
     if let Some(c) = &report.calibration {
         let ms = |seconds: f64| format!("{:.2} ms", seconds * 1000.0);
         out += &format!(
-            "\nestimates from a calibration on this device with {}: decoding {}, forward {}{} a picture; a guide, not a promise\n",
+            "\nestimates from a calibration on this device with {}: decoding {}, forward {}, a mask {}{} a picture; a guide, not a\npromise\n",
             c.pictures,
             ms(c.decode),
             ms(c.forward),
+            ms(c.region),
             c.train.map_or_else(String::new, |train| format!(", training {}", ms(train)))
         );
     }
