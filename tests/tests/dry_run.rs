@@ -22,7 +22,9 @@ fn plan(folder: &Path, code: i32, words: &[&str]) -> Value {
 /// The row of a stage.
 fn row<'a>(plan: &'a Value, stage: &str) -> &'a Value {
     let rows = plan["rows"].as_array().unwrap();
-    rows.iter().find(|row| row["stage"] == stage).unwrap_or_else(|| panic!("no {stage} in {rows:?}"))
+    let found = rows.iter().find(|row| row["stage"] == stage);
+    assert!(found.is_some(), "no {stage} in {rows:?}");
+    found.unwrap()
 }
 
 #[test]

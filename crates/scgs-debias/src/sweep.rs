@@ -305,6 +305,9 @@ pub struct Table {
     pub rows: Vec<Row>,
 }
 
+/// The run's folder and, per seed and arm, score, worst group and plain accuracy.
+type OfPoint = (String, Vec<Vec<[f64; 3]>>);
+
 impl Sweep {
     /// Twelve hexadecimal digits that change with the points, the methods, the criterion and the seeds.
     pub fn hash(&self) -> String {
@@ -367,8 +370,7 @@ impl Sweep {
         table.ok_or_else(|| Error::Config { origin: "sweep".into(), message: "there is no point to run".into() })
     }
 
-    /// The run's folder and, per seed and arm, score, worst group and plain accuracy.
-    fn run_point(&self, plan: &Plan, context: &Context<'_>) -> Result<(String, Vec<Vec<[f64; 3]>>), Error> {
+    fn run_point(&self, plan: &Plan, context: &Context<'_>) -> Result<OfPoint, Error> {
         let mut run = String::new();
         let mut values = Vec::new();
         for &seed in &self.seeds {
@@ -392,12 +394,7 @@ impl Sweep {
         Ok((run, values))
     }
 
-    fn rows_of(
-        &self,
-        point: &Point,
-        arms: &[Arm],
-        outcome: Result<(String, Vec<Vec<[f64; 3]>>), Error>,
-    ) -> Result<Vec<Row>, Error> {
+    fn rows_of(&self, point: &Point, arms: &[Arm], outcome: Result<OfPoint, Error>) -> Result<Vec<Row>, Error> {
         let (run, values, failed) = match outcome {
             Ok((run, values)) => (run, values, None),
             Err(error) if of_the_point(&error) => (String::new(), Vec::new(), Some(error.to_string())),

@@ -15,10 +15,12 @@ fn gradient(path: &Path, side: u32, blue: u8) {
     RgbImage::from_fn(side, side, |x, y| Rgb([x as u8 * step, y as u8 * step, blue])).save(path).unwrap();
 }
 
+type Files = Vec<(u64, PathBuf)>;
+
 /// Two pictures of 16 x 16 that fill the input exactly, as (files, values of the one and of the other).
-fn two(dir: &Path) -> (Vec<(u64, PathBuf)>, Input, Vec<f32>, Vec<f32>) {
+fn two(dir: &Path) -> (Files, Input, Vec<f32>, Vec<f32>) {
     let input = Input { architecture: Architecture::ResNet18, size: 16 };
-    let files: Vec<(u64, PathBuf)> = (0..2).map(|i| (i, dir.join(format!("{i}.png")))).collect();
+    let files: Files = (0..2).map(|i| (i, dir.join(format!("{i}.png")))).collect();
     gradient(&files[0].1, 16, 0);
     gradient(&files[1].1, 16, 200);
     let values = |i: usize| input.values(&[files[i].1.clone()]).unwrap();
