@@ -1,7 +1,5 @@
 //! A suite: several configurations, one page; what configurations agree in is computed once.
 
-#![expect(clippy::unwrap_used, reason = "a failed test panics")]
-
 use scgs_tests::{TINY, finish, scgs};
 use serde_json::Value;
 
