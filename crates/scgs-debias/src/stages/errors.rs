@@ -134,7 +134,7 @@ fn held_out(
 }
 
 /// A network from the starting weights, stopped after `identify.epoch` passes at a constant rate: JTT's first stage.
-pub(crate) fn early_network(
+fn early_network(
     inputs: Inputs<'_>,
     context: &Context<'_>,
     labels: &[usize],
