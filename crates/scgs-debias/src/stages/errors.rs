@@ -134,11 +134,7 @@ fn held_out(
 }
 
 /// A network from the starting weights, stopped after `identify.epoch` passes at a constant rate: JTT's first stage.
-pub(crate) fn early_network(
-    inputs: Inputs<'_>,
-    context: &Context<'_>,
-    labels: &[usize],
-) -> Result<Vec<Vec<f64>>, Error> {
+fn early_network(inputs: Inputs<'_>, context: &Context<'_>, labels: &[usize]) -> Result<Vec<Vec<f64>>, Error> {
     let identify = &inputs.settings.identify;
     let train = TrainSettings {
         epochs: identify.epoch,

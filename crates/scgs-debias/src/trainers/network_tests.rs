@@ -98,41 +98,6 @@ fn parameters(method: Method, settings: &Settings) -> Result<Vec<f64>, Error> {
     Ok(floats.flat_map(|t| t.read().unwrap()).map(f64::from).collect())
 }
 
-/// Probability of each picture's class under JTT's first stage, stopped after some epochs.
-fn identified(epoch: usize) -> Vec<f64> {
-    let dir = tempfile::tempdir().unwrap();
-    let index = index(dir.path());
-    let folder = RunFolder::open(dir.path(), 0).unwrap();
-    fs_err::create_dir_all(folder.path("0-pictures", "")).unwrap();
-    fs_err::write(folder.path("0-pictures", "unreadable.csv"), "").unwrap();
-    let mut settings = settings();
-    settings.identify.epoch = epoch;
-    settings.identify.learning_rate = 0.01;
-    let inputs = Inputs {
-        index: &index,
-        settings: &settings,
-        folder: &folder,
-        weights: None,
-        backgrounds: None,
-        small_model: None,
-        prompts: &[],
-    };
-    let cancelled = AtomicBool::new(false);
-    let context = Context { device: Device::flex(), cancelled: &cancelled, report: &|_| {}, cache: None };
-    let labels: Vec<usize> = index.samples.iter().map(|s| s.label).collect();
-    let probabilities = crate::stages::errors::early_network(inputs, &context, &labels).unwrap();
-    probabilities.iter().zip(&labels).map(|(p, &label)| p[label]).collect()
-}
-
-#[test]
-fn the_first_stage_of_jtt_is_a_network_that_stops_after_the_given_epochs() {
-    let (early, late) = (identified(1), identified(8));
-    let mean = |p: &[f64]| p.iter().sum::<f64>() / p.len() as f64;
-    assert_eq!(early.len(), PICTURES);
-    assert!(mean(&late) > mean(&early) + 0.05, "{early:?} {late:?}");
-    assert_eq!(early, identified(1));
-}
-
 fn largest_difference(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
