@@ -128,7 +128,10 @@ fn the_cache_changes_no_byte_of_a_run() {
     let run = |runs: &str, more: &[&str]| {
         let words = tiny_run(&["--methods", "erm", "--data-dir", "data", "--runs", runs]);
         said(dir.path(), &[&words[..], more].concat()).expect(0, &["1-erm"]);
-        scgs_tests::hashes(&dir.path().join(runs)).unwrap()
+        let mut files = scgs_tests::hashes(&dir.path().join(runs)).unwrap();
+        // What it cost and how it was called differ by nature; the page shows both.
+        files.retain(|path, _| !path.ends_with("history.json") && !path.ends_with("index.html"));
+        files
     };
     let packs = || {
         let folder = dir.path().join("cache/habitat");

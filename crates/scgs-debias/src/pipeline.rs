@@ -212,9 +212,9 @@ pub fn open(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Opened, Err
     if let Some(sha256) = &small_sha256 {
         keyed.synthesis.small.weights.clone_from(sha256);
     }
-    let parent = runs.join(keyed.hash(&identity));
     let own_backgrounds = plan.backgrounds.as_ref().map(|folder| folder.display().to_string());
     let identity: Vec<&str> = identity.into_iter().chain(own_backgrounds.as_deref()).collect();
+    let parent = runs.join(keyed.hash(&identity));
     let shared = Shared::new(&runs, &identity, &keyed);
     let folder = RunFolder::open(&parent, seed)?.sharing(shared);
     RunData::write(&folder, &plan.runs, &plan.definition, grouped.index(), plan.accept_counts, digest)?;
