@@ -7,6 +7,8 @@ mod args_tools;
 mod commands;
 mod device;
 mod files;
+mod help;
+mod hint;
 mod overlay;
 mod progress;
 mod report;
@@ -18,7 +20,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use clap::Parser as _;
+use clap::FromArgMatches as _;
 
 use crate::args::{Cli, Command};
 
@@ -31,12 +33,14 @@ const INTERRUPTED: u8 = 130;
 const BAD_INPUT: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = help::command().get_matches();
+    let command = matches.subcommand_name().unwrap_or_default().to_owned();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     progress::init(cli.quiet());
     match dispatch(cli) {
         Ok(code) => code,
         Err(error) => {
-            progress::line(&format!("error: {error:#}"));
+            progress::error(&format!("{error:#}"), hint::hint(&error, &command).as_deref());
             let interrupted =
                 matches!(error.downcast_ref::<scgs_debias::Error>(), Some(scgs_debias::Error::Interrupted { .. }));
             ExitCode::from(if interrupted { INTERRUPTED } else { BAD_INPUT })
@@ -58,6 +62,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Cam(args) => commands::cam::run(&args),
         Command::Cluster(args) => commands::cluster::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
+        Command::Completions(args) => commands::shell::completions(&args),
+        Command::Man(args) => commands::shell::man(&args),
     }
 }
 

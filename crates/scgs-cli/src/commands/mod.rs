@@ -10,6 +10,7 @@ pub(crate) mod mask_quality;
 pub(crate) mod predict;
 pub(crate) mod report;
 pub(crate) mod run;
+pub(crate) mod shell;
 pub(crate) mod train_inpainter;
 
 use std::io::Write as _;
