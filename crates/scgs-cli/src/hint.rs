@@ -9,20 +9,20 @@ pub(crate) fn hint(error: &anyhow::Error, command: &str) -> Option<String> {
         // Its message is about nothing but the next step.
         Some(Error::Interrupted { .. }) => return None,
         Some(Error::Config { origin, .. }) if origin.starts_with("data set ") => Some(
-            "`cargo xtask download NAME` fetches waterbirds, celeba and metashift; docs/guides/own-data.md is about your own",
+            "`cargo xtask download NAME` fetches waterbirds, celeba and metashift; README.md is about your own",
         ),
         Some(Error::Settings(_) | Error::Config { .. }) if matches!(command, "run" | "compose" | "eval") => {
-            Some("`scgs run --dataset NAME --dry-run` prints every setting; docs/reference/settings.md explains them")
+            Some("`scgs run --dataset NAME --dry-run` prints every setting; crates/scgs-debias/src/settings explains them")
         }
         Some(Error::UnknownArms { .. } | Error::ImpossibleArm { .. }) => {
             Some("docs/methods/README.md says what each method does and what it needs")
         }
         Some(Error::EmptyErrorSet { .. } | Error::NoSource { .. } | Error::NoMask { .. }) => {
-            Some("docs/guides/own-data.md shows how to choose the error set and the masks")
+            Some("docs/architecture.md says how the error set, sources and masks are chosen")
         }
-        Some(Error::RunFolder { .. }) => Some("docs/reference/run-folder.md lists what each stage writes"),
+        Some(Error::RunFolder { .. }) => Some("docs/architecture.md lists what each stage writes"),
         Some(Error::Data(_) | Error::BadPictures { .. } | Error::EmptyGroup { .. }) => {
-            Some("docs/guides/own-data.md describes the layout of a data set")
+            Some("datasets/waterbirds.toml shows the layout of a data set")
         }
         _ => None,
     };
