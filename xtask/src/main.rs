@@ -45,13 +45,40 @@ impl From<Outcome> for ExitCode {
     }
 }
 
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 a check failed, 2 bad input or something is missing";
+const REPRODUCE: &str = "\
+Examples:
+  cargo xtask reproduce habitat
+      everything is embedded: no network, no GPU, about ten minutes on two cores
+  cargo xtask reproduce habitat --profile quick
+      two minutes, to see that everything works
+  cargo xtask reproduce waterbirds --data-dir data/waterbirds --seeds 5 --device cuda:0
+
+Exit codes: those of `scgs run`: 0 done, 2 bad input or missing data, 130 interrupted";
+const DOWNLOAD: &str = "\
+Examples:
+  cargo xtask download waterbirds --data-dir data
+  cargo xtask download weights-resnet50
+      resumed where it stopped, verified, and there whole or not at all
+
+Exit codes: 0 done, 1 a check failed, 2 bad input or something is missing";
+const TEST: &str = "\
+Examples:
+  cargo xtask test
+  cargo xtask test --quick
+  cargo xtask test --only fmt,tidy
+
+Exit codes: 0 all green, 1 a step failed, 2 bad input or something is missing";
+
 /// Project automation for SCGS.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", arg_required_else_help = true)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", arg_required_else_help = true, after_help = EXIT_CODES)]
 enum Command {
     /// Build `scgs` and run the whole experiment on a data set.
+    #[command(after_help = REPRODUCE)]
     Reproduce(reproduce::Args),
     /// Download a data set or weights, verified and whole or not at all.
+    #[command(after_help = DOWNLOAD)]
     Download(download::Args),
     /// Write the results of a run into the pages of docs/methods.
     MethodPages(method_pages::Args),
@@ -60,10 +87,13 @@ enum Command {
     /// Make a look-alike of a published data set: its layout and proportions with pictures of Habitat.
     Fixtures(fixtures::Args),
     /// Run everything a contributor must see green, cheapest first.
+    #[command(after_help = TEST)]
     Test(test::Args),
     /// Check the invariants of docs/architecture.md that text can show.
+    #[command(after_help = EXIT_CODES)]
     Tidy,
     /// Install the tools that the tests need and a fresh machine with Rust lacks.
+    #[command(after_help = EXIT_CODES)]
     Setup,
 }
 
@@ -101,6 +131,28 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Command::command().debug_assert();
+    }
+
+    /// clap pads some lines.
+    fn trimmed(text: &str) -> String {
+        text.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+    }
+
+    /// After a wanted change: `INSTA_UPDATE=always cargo test --release --workspace --bin xtask`.
+    #[test]
+    fn the_help_is_as_it_was() {
+        let mut whole = Command::command().term_width(110);
+        whole.build();
+        let mut settings = insta::Settings::clone_current();
+        settings.set_prepend_module_to_snapshot(false);
+        settings.set_omit_expression(true);
+        settings.bind(|| insta::assert_snapshot!("help", trimmed(&whole.render_long_help().to_string())));
+        for command in whole.get_subcommands_mut().filter(|c| c.get_name() != "help") {
+            let name = format!("help-{}", command.get_name());
+            let text = command.render_long_help().to_string();
+            assert!(text.contains("Exit codes:"), "{name}");
+            settings.bind(|| insta::assert_snapshot!(name, trimmed(&text)));
+        }
     }
 
     #[test]

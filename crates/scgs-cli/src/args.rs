@@ -26,7 +26,9 @@ Examples:
   scgs sweep --dataset habitat --methods jtt --axis jtt.upweight=5,20,100
   scgs report runs/habitat/<hash>                    write the HTML report again
   scgs doctor                                        what is compiled in, what is on this machine
+  scgs run --help                                    every command has its own examples
 
+NO_COLOR=1 turns colours off, SCGS_LOG=debug shows more on standard error, SCGS_DATASETS names the folder of --datasets.
 Exit codes: 0 done, 1 a comparison or check failed, 2 bad input or missing data, 130 interrupted";
 
 /// The commands.
@@ -67,6 +69,10 @@ pub(crate) enum Command {
     Fixtures(crate::args_data::FixturesArgs),
     /// What is compiled in, what is on this machine, and what is missing
     Doctor(DoctorArgs),
+    /// Completions for a shell, on standard output
+    Completions(CompletionsArgs),
+    /// Manual pages
+    Man(ManArgs),
 }
 
 /// Options of every command.
@@ -255,6 +261,29 @@ pub(crate) struct ComposeArgs {
 /// `scgs doctor`
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
+    /// Folder of data set definitions, the picture pack and weights
+    #[arg(long, value_name = "DIR", default_value = "datasets", env = "SCGS_DATASETS")]
+    pub datasets: PathBuf,
+    /// Options of every command.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `scgs completions`
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+    /// Options of every command.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `scgs man`
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Folder to write scgs.1, scgs-run.1, ... into
+    pub dir: PathBuf,
     /// Options of every command.
     #[command(flatten)]
     pub common: Common,
@@ -281,16 +310,16 @@ impl Cli {
             Command::Export(a) => a.common.quiet,
             Command::Fixtures(a) => a.common.quiet,
             Command::Doctor(a) => a.common.quiet,
+            Command::Completions(a) => a.common.quiet,
+            Command::Man(a) => a.common.quiet,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     #[test]
     fn the_command_line_is_consistent() {
-        super::Cli::command().debug_assert();
+        crate::help::command().debug_assert();
     }
 }

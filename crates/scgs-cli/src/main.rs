@@ -11,6 +11,8 @@ mod commands;
 mod contact_sheet;
 mod device;
 mod files;
+mod help;
+mod hint;
 mod overlay;
 mod progress;
 mod report;
@@ -23,7 +25,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use clap::Parser as _;
+use clap::FromArgMatches as _;
 
 use crate::args::{Cli, Command};
 
@@ -36,12 +38,14 @@ const INTERRUPTED: u8 = 130;
 const BAD_INPUT: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = help::command().get_matches();
+    let command = matches.subcommand_name().unwrap_or_default().to_owned();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     progress::init(cli.quiet());
     match dispatch(cli) {
         Ok(code) => code,
         Err(error) => {
-            progress::line(&format!("error: {error:#}"));
+            progress::error(&format!("{error:#}"), hint::hint(&error, &command).as_deref());
             let interrupted =
                 matches!(error.downcast_ref::<scgs_debias::Error>(), Some(scgs_debias::Error::Interrupted { .. }));
             ExitCode::from(if interrupted { INTERRUPTED } else { BAD_INPUT })
@@ -69,6 +73,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Export(args) => commands::export::run(&args),
         Command::Fixtures(args) => commands::fixtures::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
+        Command::Completions(args) => commands::shell::completions(&args),
+        Command::Man(args) => commands::shell::man(&args),
     }
 }
 

@@ -36,6 +36,19 @@ pub(crate) fn line(text: &str) {
     };
 }
 
+/// Writes an error and the line that says where to look next; `NO_COLOR`, a pipe and a dumb terminal get no colours.
+pub(crate) fn error(message: &str, hint: Option<&str>) {
+    let choice = anstream::AutoStream::choice(&std::io::stderr());
+    let paint = |style: &str, word: &str| match choice {
+        anstream::ColorChoice::Never => word.to_owned(),
+        _ => format!("\x1b[{style}m{word}\x1b[0m"),
+    };
+    line(&format!("{} {message}", paint("1;31", "error:")));
+    if let Some(hint) = hint {
+        line(&format!("{} {hint}", paint("1;36", "hint:")));
+    }
+}
+
 /// A line that `--quiet` leaves out.
 pub(crate) fn notice(text: &str) {
     if !QUIET.get().copied().unwrap_or(false) {

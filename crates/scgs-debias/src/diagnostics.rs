@@ -83,13 +83,18 @@ pub fn compute(
     }
     Ok(Diagnostics {
         dropped,
-        context: (!repainted.is_empty()).then(|| context_kind::of_stages(inputs, grouped, &repainted)).transpose()?,
+        context: (!repainted.is_empty() && grouped.attribute_names().len() > 1)
+            .then(|| context_kind::of_stages(inputs, grouped, &repainted))
+            .transpose()?,
         attention: if object_masks::exist(inputs.index) {
             attention::of_arms(inputs, context, grouped, arms)?
         } else {
             Vec::new()
         },
-        error_set: done(errors::STAGE).then(|| error_set(inputs, grouped, &train_counts)).transpose()?,
+        // Without a spurious attribute there is no minority to find.
+        error_set: (done(errors::STAGE) && grouped.attribute_names().len() > 1)
+            .then(|| error_set(inputs, grouped, &train_counts))
+            .transpose()?,
         cluster_purity: done(clusters::STAGE).then(|| cluster_purity(inputs, grouped)).transpose()?,
         mask_iou: done(masks::STAGE).then(|| mean_iou(inputs, masks::STAGE)).transpose()?.flatten(),
         random_mask_iou: done(masks::RANDOM_STAGE)

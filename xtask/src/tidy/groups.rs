@@ -23,6 +23,10 @@ const MAY_SEE_GROUPS: &[(&str, &str)] = &[
         "crates/scgs-debias/src/stages/training_set.rs",
         "hands group numbers to the methods that are marked as seeing them",
     ),
+    (
+        "crates/scgs-cli/src/report/",
+        "shows the reader the groups that diagnostics wrote down, after everything is computed",
+    ),
     ("crates/scgs-debias/src/diagnostics.rs", "how well error set and masks hit, for the report; no stage reads it"),
     ("crates/scgs-debias/src/diagnostics/", "the same"),
 ];

@@ -1,6 +1,6 @@
 //! `scgs doctor`
 
-use std::{process::ExitCode, time::Instant};
+use std::{path::PathBuf, process::ExitCode, time::Instant};
 
 use burn::tensor::{Distribution, Tensor};
 use serde::Serialize;
@@ -10,6 +10,14 @@ use crate::{args::DoctorArgs, device};
 
 /// Side of the square matrices of the speed probe.
 const SIDE: usize = 1024;
+
+/// What the commands on Habitat read, below the folder of data sets.
+const FILES: [(&str, &str); 4] = [
+    ("data set definitions", "habitat.toml"),
+    ("Habitat's picture pack", "habitat/MANIFEST.tsv"),
+    ("ImageNet weights", "weights/efficientnet_lite0.safetensors"),
+    ("weights of the small inpainter", "weights/inpainter-habitat.safetensors"),
+];
 
 #[derive(Serialize)]
 struct Row {
@@ -35,9 +43,20 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
             Row { device: family.name, compiled_in: true, gflops, hint }
         })
         .collect();
+    let files: Vec<(&str, PathBuf, bool)> = FILES
+        .iter()
+        .map(|(what, file)| {
+            let path = args.datasets.join(file);
+            let there = path.exists();
+            (*what, path, there)
+        })
+        .collect();
     if args.common.json {
+        let files =
+            files.iter().map(|(what, path, there)| serde_json::json!({ "what": what, "path": path, "there": there }));
         print_json(&serde_json::json!({
             "schema": 1, "version": env!("CARGO_PKG_VERSION"), "threads": threads(), "devices": rows,
+            "files": files.collect::<Vec<_>>(),
         }))?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -48,6 +67,7 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         std::env::consts::ARCH,
         threads()
     ))?;
+    print("\ndevices (--device)")?;
     for row in rows {
         let state = match (row.compiled_in, row.gflops) {
             (false, _) => "not compiled in".to_owned(),
@@ -56,6 +76,13 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         };
         let hint = if row.hint.is_empty() { String::new() } else { format!(" ({})", row.hint) };
         print(&format!("  {:<8} {state}{hint}", row.device))?;
+    }
+    print("\nfiles (--datasets, SCGS_DATASETS)")?;
+    for (what, path, there) in &files {
+        print(&format!("  {what:<32} {} {}", if *there { "found  " } else { "MISSING" }, path.display()))?;
+    }
+    if files.iter().any(|(_, _, there)| !there) {
+        print("\nRun scgs inside the project, or name its datasets folder.")?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -14,6 +14,7 @@ pub(crate) mod mask_quality;
 pub(crate) mod predict;
 pub(crate) mod report;
 pub(crate) mod run;
+pub(crate) mod shell;
 pub(crate) mod suite;
 pub(crate) mod sweep;
 pub(crate) mod train;

@@ -1,0 +1,148 @@
+//! The command line with what the help shows beyond the options: examples and exit codes.
+//!
+//! The examples stand here and not beside the arguments, so that one test can read them all as a shell would.
+
+use clap::{Command, CommandFactory as _};
+
+use crate::args::Cli;
+
+/// Command and its examples: what to type, and what it does.
+const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
+    (
+        "run",
+        &[
+            ("scgs run --dataset habitat", "the whole loop on the embedded pictures, about ten minutes on two cores"),
+            ("scgs run --dataset habitat --profile quick", "the same, small: to see that everything works"),
+            ("scgs run --dataset habitat --methods erm,duplicate,scgs --seeds 5", "with a spread"),
+            ("scgs run --dataset waterbirds --data-dir data/waterbirds --device cuda:0", "your own copy, on a GPU"),
+            ("scgs run --config my-run.toml --set synthesis.share=1.0 --dry-run", "print every setting and stop"),
+        ],
+    ),
+    (
+        "eval",
+        &[(
+            "scgs eval --dataset waterbirds --data-dir data/waterbirds --arch resnet50 --weights erm.pth --json",
+            "accuracy per group of a model of your own",
+        )],
+    ),
+    (
+        "report",
+        &[
+            ("scgs report runs/habitat/0123456789ab", "write the page of a run again"),
+            ("scgs report runs/habitat/0123456789ab runs/habitat/ba9876543210 --out both.html", "compare two runs"),
+        ],
+    ),
+    (
+        "compose",
+        &[
+            ("scgs compose --out data/habitat", "pictures and metadata.csv as Waterbirds has them"),
+            ("scgs compose --out data/tiny --set habitat.size=64 --set habitat.train=400", "smaller"),
+        ],
+    ),
+    (
+        "mask-quality",
+        &[
+            ("scgs mask-quality --seeds 1 --out masks.md", "the table of docs/experiments/mask-quality.md, one seed"),
+            ("scgs mask-quality --look layercam/last/true --region otsu+largest --out masks.md", "one way of looking"),
+        ],
+    ),
+    (
+        "inpaint-quality",
+        &[(
+            "scgs inpaint-quality --pictures 100 --out painters.md",
+            "what each inpainter paints, against real pictures",
+        )],
+    ),
+    (
+        "train-inpainter",
+        &[(
+            "scgs train-inpainter --dataset habitat --out inpainter.safetensors --minutes 30",
+            "train for half an hour",
+        )],
+    ),
+    (
+        "predict",
+        &[(
+            "scgs predict --arch resnet50 --weights resnet50.pth --images pictures --out logits.safetensors",
+            "one row of logits per picture, names in logits.csv",
+        )],
+    ),
+    (
+        "cam",
+        &[
+            (
+                "scgs cam --arch resnet50 --weights resnet50.pth --images pictures --method gradcam++ --out maps",
+                "what speaks for the predicted class",
+            ),
+            (
+                "scgs cam --arch resnet50 --weights erm.pth --images pictures --method layercam --target 1 --layer layer3 --out maps",
+                "for class 1, at another layer",
+            ),
+        ],
+    ),
+    (
+        "cluster",
+        &[
+            ("scgs cluster --features features.safetensors --k 5 --out clusters.csv", "five clusters"),
+            (
+                "scgs cluster --features features.safetensors --k auto --l2-normalise --pca 50 --out clusters.csv",
+                "chosen",
+            ),
+        ],
+    ),
+    ("doctor", &[("scgs doctor", "which devices this build has, and how fast they are here")]),
+    (
+        "completions",
+        &[(
+            "scgs completions bash > ~/.local/share/bash-completion/completions/scgs",
+            "for the bash of one user; zsh, fish, elvish and powershell are known too",
+        )],
+    ),
+    ("man", &[("scgs man ~/.local/share/man/man1", "then `man scgs-run`")]),
+];
+
+/// What every command ends with.
+pub(crate) const EXIT_CODES: &str =
+    "Exit codes: 0 done, 1 a comparison or check failed, 2 bad input or missing data, 130 interrupted";
+
+/// The command line as it is parsed, completed and described.
+pub(crate) fn command() -> Command {
+    let mut command = Cli::command();
+    let names: Vec<String> = command.get_subcommands().map(|c| c.get_name().to_owned()).collect();
+    for name in names {
+        command = command.mut_subcommand(&name, |sub| sub.after_help(after(&name)));
+    }
+    command
+}
+
+/// The end of a command's help.
+fn after(name: &str) -> String {
+    let Some((_, examples)) = EXAMPLES.iter().find(|(command, _)| *command == name) else {
+        return EXIT_CODES.to_owned();
+    };
+    let mut text = "Examples:\n".to_owned();
+    for (line, what) in *examples {
+        text += &format!("  {line}\n      {what}\n");
+    }
+    text + "\n" + EXIT_CODES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_has_examples_that_parse() {
+        for sub in command().get_subcommands() {
+            let found = EXAMPLES.iter().find(|(name, _)| *name == sub.get_name());
+            let (name, examples) =
+                found.unwrap_or_else(|| panic!("`scgs {}` needs an example in help.rs", sub.get_name()));
+            for (line, _) in *examples {
+                // A shell takes away what is redirected.
+                let words = line.split(' ').take_while(|word| *word != ">");
+                let matches = command().try_get_matches_from(words).unwrap_or_else(|e| panic!("{line}\n{e}"));
+                assert_eq!(matches.subcommand_name(), Some(*name), "{line}");
+            }
+        }
+    }
+}
