@@ -8,12 +8,12 @@ pub(crate) fn hint(error: &anyhow::Error, command: &str) -> Option<String> {
     let of_run = match error.downcast_ref::<Error>() {
         // Its message is about nothing but the next step.
         Some(Error::Interrupted { .. }) => return None,
-        Some(Error::Config { origin, .. }) if origin.starts_with("data set ") => Some(
-            "`cargo xtask download NAME` fetches waterbirds, celeba and metashift; README.md is about your own",
-        ),
-        Some(Error::Settings(_) | Error::Config { .. }) if matches!(command, "run" | "compose" | "eval") => {
-            Some("`scgs run --dataset NAME --dry-run` prints every setting; crates/scgs-debias/src/settings explains them")
+        Some(Error::Config { origin, .. }) if origin.starts_with("data set ") => {
+            Some("`cargo xtask download NAME` fetches waterbirds, celeba and metashift; README.md is about your own")
         }
+        Some(Error::Settings(_) | Error::Config { .. }) if matches!(command, "run" | "compose" | "eval") => Some(
+            "`scgs run --dataset NAME --dry-run` prints every setting; crates/scgs-debias/src/settings explains them",
+        ),
         Some(Error::UnknownArms { .. } | Error::ImpossibleArm { .. }) => {
             Some("docs/methods/README.md says what each method does and what it needs")
         }
