@@ -152,7 +152,7 @@ fn output_of_commands() {
     check("output-compose", &shown(folder, &said(folder, &compose)));
     let plan = said(folder, &tiny_run(&["--methods", "erm,scgs", "--dry-run"]));
     plan.expect(0, &[]);
-    // The settings follow, all of them; docs/reference/settings.md has them.
+    // The settings follow, all of them.
     check("output-run-dry", &shown(folder, &plan).lines().take(6).collect::<Vec<_>>().join("\n"));
 }
 
