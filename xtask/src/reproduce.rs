@@ -45,7 +45,7 @@ pub(crate) struct Args {
     /// How large the experiment is
     #[arg(long)]
     profile: Option<Profile>,
-    /// Run a whole suite, datasets/suites/<DATASET>-<NAME>.toml, and write its page into docs/experiments
+    /// Run a whole suite, datasets/suites/DATASET-NAME.toml, and write its page into docs/experiments
     #[arg(long, value_name = "NAME", conflicts_with_all = ["methods", "dry_run"], value_parser = suite_name)]
     suite: Option<String>,
     /// Device to compute on, such as `flex` or `cuda:0`
