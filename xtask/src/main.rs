@@ -52,6 +52,8 @@ Examples:
       everything is embedded: no network, no GPU, about ten minutes on two cores
   cargo xtask reproduce habitat --profile quick
       two minutes, to see that everything works
+  cargo xtask reproduce habitat --suite claims --seeds 5
+      the paper's claims with their controls, hours: docs/experiments/habitat.md
   cargo xtask reproduce waterbirds --data-dir data/waterbirds --seeds 5 --device cuda:0
 
 Exit codes: those of `scgs run`: 0 done, 2 bad input or missing data, 130 interrupted";
@@ -81,10 +83,13 @@ enum Command {
     #[command(after_help = DOWNLOAD)]
     Download(download::Args),
     /// Write the results of a run into the pages of docs/methods.
+    #[command(after_help = EXIT_CODES)]
     MethodPages(method_pages::Args),
     /// Measure speed and memory, beside the usual Python library where asked.
+    #[command(after_help = EXIT_CODES)]
     Bench(bench::Args),
     /// Make a look-alike of a published data set: its layout and proportions with pictures of Habitat.
+    #[command(after_help = EXIT_CODES)]
     Fixtures(fixtures::Args),
     /// Run everything a contributor must see green, cheapest first.
     #[command(after_help = TEST)]
