@@ -65,7 +65,7 @@ pub(crate) fn take_over(from: &Path, to: &Path) -> Result<(), Error> {
         fs_err::remove_dir_all(to)?;
     }
     link(from, to)?;
-    Ok(fs_err::copy(from.join("done"), to.join("done")).map(drop)?)
+    Ok(atomic::write(to.join("done"), fs_err::read(from.join("done"))?)?)
 }
 
 fn link(from: &Path, to: &Path) -> Result<(), Error> {
