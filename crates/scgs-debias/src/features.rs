@@ -150,22 +150,29 @@ impl Input {
     /// # Errors
     /// [`Error::Io`] for a cache that cannot be written, [`Error::BadPictures`] and [`Error::Interrupted`] while it is built.
     pub fn batches(self, context: &Context<'_>, stage: &str, paths: Vec<std::path::PathBuf>) -> Result<Batches, Error> {
-        let prepare = Prepare::square(self.size as u32, self.normalisation());
-        let pack = match context.cache {
-            None => None,
-            Some(folder) => {
-                let file = folder.join(format!("{stage}-{}.pack", self.size));
-                let pack = Pack::open_or_build(&file, &paths, &prepare, &mut |_| {
-                    !context.cancelled.load(std::sync::atomic::Ordering::Relaxed)
-                });
-                Some(Arc::new(pack.map_err(|error| match error {
-                    PackError::Io(error) => Error::Io(error),
-                    PackError::Pictures(bad) => bad_pictures(bad),
-                    PackError::Stopped => Error::Interrupted { stage: stage.to_owned() },
-                })?))
-            }
-        };
-        Ok(Batches::new(paths, prepare, BATCH, AHEAD, pack))
+        let pack = self.pack(context, stage, &paths)?;
+        Ok(Batches::new(paths, self.prepare(), BATCH, AHEAD, pack.map(Arc::new)))
+    }
+
+    /// The packed cache of `stage` where the context has a folder for it; it is built first where it is missing or stale.
+    ///
+    /// # Errors
+    /// Those of [`Self::batches`].
+    pub fn pack(self, context: &Context<'_>, stage: &str, paths: &[std::path::PathBuf]) -> Result<Option<Pack>, Error> {
+        let Some(folder) = context.cache else { return Ok(None) };
+        let file = folder.join(format!("{stage}-{}.pack", self.size));
+        let pack = Pack::open_or_build(&file, paths, &self.prepare(), &mut |_| {
+            !context.cancelled.load(std::sync::atomic::Ordering::Relaxed)
+        });
+        pack.map(Some).map_err(|error| match error {
+            PackError::Io(error) => Error::Io(error),
+            PackError::Pictures(bad) => bad_pictures(bad),
+            PackError::Stopped => Error::Interrupted { stage: stage.to_owned() },
+        })
+    }
+
+    fn prepare(self) -> Prepare {
+        Prepare::square(self.size as u32, self.normalisation())
     }
 
     /// Decodes, resizes and scales pictures: `[N, 3, size, size]` on the context's device.
@@ -179,7 +186,7 @@ impl Input {
     }
 }
 
-fn bad_pictures(bad: Vec<PictureError>) -> Error {
+pub(crate) fn bad_pictures(bad: Vec<PictureError>) -> Error {
     Error::BadPictures { bad: bad.iter().map(ToString::to_string).collect(), allowed: 0 }
 }
 

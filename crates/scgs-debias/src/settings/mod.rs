@@ -30,7 +30,7 @@ pub use methods::{
 };
 pub use per_method::MethodTraining;
 pub use synthesis::{FillKind, FilterSettings, InpainterKind, SmallSettings, SynthesisSettings};
-pub use train::{HeadSettings, TrainMode, TrainSettings};
+pub use train::{Augment, HeadSettings, TrainMode, TrainSettings};
 
 use crate::{Error, look::Look, methods::Method};
 use layers::{config_error, layer, parse_set};

@@ -8,7 +8,11 @@ use burn::{
 };
 use scgs_models::{HeadPolicy, Network, pooled};
 
-use super::{HeadTrainer, Matrix, Watch, changed, steps};
+use super::{
+    HeadTrainer, Matrix, Store, Watch,
+    ahead::{self, Place},
+    changed, steps,
+};
 use crate::{
     Context, Error,
     logistic::{Standardiser, softmax},
@@ -33,6 +37,8 @@ pub struct NetworkTrainer<'a> {
     pub data: &'a TrainingData,
     /// Id and file per example.
     pub files: &'a [(u64, PathBuf)],
+    /// Where pictures are read.
+    pub store: &'a Store,
     /// Files of the validation split.
     pub validation: &'a [PathBuf],
     /// Number of real training pictures: the budget of steps.
@@ -77,40 +83,50 @@ impl Trainer for NetworkTrainer<'_> {
         let mut objective = phase.objective();
         let visits = Visits { rows: phase.rows, sampler: phase.sampler, mixing: phase.mixing };
         let (outputs, last, name) = (phase.outputs, phase.last, phase.name);
-        let (context, stage, input, files) = (self.context, self.stage, self.inputs.input(), self.files);
-        let load = |batch: &Batch| -> Result<Tensor<4>, Error> {
-            let values = match &masks {
-                Some((network, sigmas)) => {
-                    let paths: Vec<PathBuf> = batch.items.iter().map(|i| files[i.row].1.clone()).collect();
-                    changed::blackened(network, input, context, &paths, *sigmas)?
-                }
-                None => changed::mixed(input, files, &batch.items)?,
-            };
-            let shape = [batch.items.len(), 3, input.size, input.size];
-            Ok(Tensor::from_data(TensorData::new(values, shape), &device))
+        let (context, stage, input) = (self.context, self.stage, self.inputs.input());
+        let (files, store, augment) = (self.files, self.store, settings.augment);
+        let paths = |rows: &[usize]| rows.iter().map(|&row| files[row].1.clone()).collect::<Vec<PathBuf>>();
+        let make = |batch: &Batch, (epoch, number): Place| {
+            changed::mixed(input.size, &batch.items, &|of, rows| {
+                let name = format!("augment/{}/{epoch}/{number}/{of:?}", schedule.stream.1);
+                store.augmented(&paths(rows), augment, (schedule.stream.0, &name))
+            })
         };
-        let (models, metrics) = minibatch::train(
-            context,
-            stage,
-            models,
-            &schedule,
-            &visits,
-            &targets,
-            objective.as_mut(),
-            &|models: &Vec<Network>, batch| Ok(forward(models, load(batch)?, outputs)),
-            &mut |models, metrics| {
-                if !last {
-                    return Ok(ControlFlow::Continue(()));
-                }
-                // `valid` takes a copy of the running statistics, which clones share.
-                let network = models[0].valid();
-                let probabilities = self.of_files(&network.clone().fold_batch_norm(), self.validation)?;
-                let line = LogLine { phase: name, metrics: metrics.clone(), validation: None };
-                let model = || Trained::Network(Box::new(network.clone()));
-                let stop = self.watch.offer(line, &probabilities, &model);
-                Ok(if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-            },
-        )?;
+        let (models, metrics) = ahead::with_batches(&visits, &schedule, make, |ready| {
+            let load = |batch: &Batch| -> Result<Tensor<4>, Error> {
+                let values = match &masks {
+                    // What is masked depends on a network, which stays on this thread.
+                    Some((network, sigmas)) => {
+                        changed::blackened(network, input, context, &paths(&batch.rows()), *sigmas)?
+                    }
+                    None => ready(batch)?,
+                };
+                let shape = [batch.items.len(), 3, input.size, input.size];
+                Ok(Tensor::from_data(TensorData::new(values, shape), &device))
+            };
+            minibatch::train(
+                context,
+                stage,
+                models,
+                &schedule,
+                &visits,
+                &targets,
+                objective.as_mut(),
+                &|models: &Vec<Network>, batch| Ok(forward(models, load(batch)?, outputs)),
+                &mut |models, metrics| {
+                    if !last {
+                        return Ok(ControlFlow::Continue(()));
+                    }
+                    // `valid` takes a copy of the running statistics, which clones share.
+                    let network = models[0].valid();
+                    let probabilities = self.of_files(&network.clone().fold_batch_norm(), self.validation)?;
+                    let line = LogLine { phase: name, metrics: metrics.clone(), validation: None };
+                    let model = || Trained::Network(Box::new(network.clone()));
+                    let stop = self.watch.offer(line, &probabilities, &model);
+                    Ok(if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+                },
+            )
+        })?;
         if !last {
             metrics.into_iter().for_each(|metrics| self.watch.note(LogLine { phase: name, metrics, validation: None }));
         }
@@ -216,17 +232,24 @@ impl NetworkTrainer<'_> {
     fn features(&self, network: &Network, files: &[PathBuf]) -> Result<Vec<f32>, Error> {
         let mut features = Vec::new();
         for chunk in files.chunks(BATCH) {
-            let map = network.features(self.inputs.input().load(chunk, self.context)?);
+            let map = network.features(self.load(chunk)?);
             let values = pooled(map).into_data().convert::<f32>().try_into_vec::<f32>();
             features.extend(values.expect("converted to f32"));
         }
         Ok(features)
     }
 
+    /// Pictures as they are, on a plain device.
+    fn load(&self, files: &[PathBuf]) -> Result<Tensor<4>, Error> {
+        let side = self.inputs.input().size;
+        let data = TensorData::new(self.store.values(files)?, [files.len(), 3, side, side]);
+        Ok(Tensor::from_data(data, &self.context.device))
+    }
+
     fn of_files(&self, network: &Network, files: &[PathBuf]) -> Result<Vec<Vec<f64>>, Error> {
         let mut probabilities = Vec::with_capacity(files.len());
         for chunk in files.chunks(BATCH) {
-            let logits = numbers(network.forward(self.inputs.input().load(chunk, self.context)?));
+            let logits = numbers(network.forward(self.load(chunk)?));
             probabilities.extend(logits.chunks(self.data.classes).map(softmax));
         }
         Ok(probabilities)

@@ -82,6 +82,7 @@ fn parameters(method: Method, settings: &Settings) -> Result<Vec<f64>, Error> {
         stage: "t",
         data: &data,
         files: &files,
+        store: &Store::open(inputs, &context)?,
         validation: &validation,
         real: PICTURES,
         stage_one: false,
