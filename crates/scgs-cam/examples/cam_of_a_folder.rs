@@ -29,12 +29,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for file in files {
         let picture = image::open(&file)?.to_rgb8();
         let scaled = image::imageops::resize(&picture, side as u32, side as u32, FilterType::Triangle);
-        // Channels first, each scaled as the network was trained: (v / 255 - mean) / deviation.
+        // Channels first, each value of 0..=255 scaled as the network was trained.
         let (mean, deviation) = (architecture.mean(), architecture.std());
         let value = |i: usize| {
             let (channel, pixel) = (i / (side * side), i % (side * side));
             let v = scaled.get_pixel((pixel % side) as u32, (pixel / side) as u32)[channel];
-            (f32::from(v) / 255.0 - mean[channel]) / deviation[channel]
+            (f32::from(v) - mean[channel]) / deviation[channel]
         };
         let values: Vec<f32> = (0..3 * side * side).map(value).collect();
         let x = Tensor::<4>::from_data(TensorData::new(values, [1, 3, side, side]), &device);

@@ -58,7 +58,9 @@ fn write_section(
     // The type's own words say more than the field's, unless they are its name.
     let own = ty.doc.split_once("`: ").filter(|(name, _)| name.starts_with("`[")).map(|(_, text)| text);
     let own = own.or_else(|| ty.doc.split_once("; ").filter(|(name, _)| name.starts_with("`[")).map(|(_, text)| text));
-    *page += &format!("\n## [{path}]\n\n{}\n\n", sentence(&plain(own.unwrap_or(doc), path)));
+    let intro = sentence(&plain(own.unwrap_or(doc), path));
+    let stop = if intro.ends_with('.') { "" } else { "." };
+    *page += &format!("\n## [{path}]\n\n{intro}{stop}\n\n");
     let mut values = String::new();
     let mut inside: Vec<(&Field, Table)> = Vec::new();
     let mut rows = String::new();
@@ -74,8 +76,10 @@ fn write_section(
         rows += &format!("| `{}` | {default} | {} |\n", field.name, cell(&plain(&field.doc, path)));
         match known.map(|t| (&t.shape, &t.doc)) {
             Some((Shape::Enum(all), _)) => values += &list(&key, all, path),
-            Some((Shape::Text, doc)) if doc.contains("As text") => {
-                values += &format!("\n`{key}`: {}\n", plain(doc, path));
+            Some((Shape::Text, doc)) => {
+                let written = doc.split("\n\n").find_map(|p| p.split_once("As text"));
+                values +=
+                    &written.map_or_else(String::new, |(_, how)| format!("\n`{key}` as text{}\n", plain(how, path)));
             }
             _ => {}
         }
@@ -94,7 +98,7 @@ fn write_section(
 fn list(key: &str, values: &[Value], path: &str) -> String {
     let mut out = format!("\nValues of `{key}`:\n\n");
     for value in values {
-        out += &format!("- `{}`: {}", value.name, plain(&value.doc, path));
+        out += &format!("- `{}`: {}", value.name, plain(&value.doc, path).replace("\n\n", " "));
         for field in &value.fields {
             out += &format!(" `{}`: {}", field.name, plain(&field.doc, path));
         }
@@ -135,7 +139,7 @@ fn plain(doc: &str, path: &str) -> String {
 }
 
 fn cell(text: &str) -> String {
-    text.replace('|', "\\|")
+    text.replace("\n\n", " ").replace('|', "\\|")
 }
 
 fn sentence(text: &str) -> String {

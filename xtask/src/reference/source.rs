@@ -59,8 +59,9 @@ impl Above {
         true
     }
 
+    /// The lines as one, with an empty line between paragraphs.
     fn doc(&self) -> String {
-        self.doc.join(" ").trim().to_owned()
+        self.doc.split(String::is_empty).map(|paragraph| paragraph.join(" ")).collect::<Vec<_>>().join("\n\n")
     }
 }
 
@@ -180,7 +181,10 @@ pub enum MaskRule {
     Otsu,
 }
 
-/// As text: `a/b`.
+/// A way.
+///
+/// As text:
+/// `a/b`.
 #[serde(into = "String", try_from = "String")]
 pub(crate) enum Look {
     A,
@@ -208,7 +212,7 @@ pub(crate) enum Look {
             Value { name: "otsu1979".into(), doc: "Otsu's.".into(), fields: vec![] },
         ];
         assert_eq!(types["MaskRule"], Type { doc: "The rule.".into(), shape: Shape::Enum(values) });
-        assert_eq!(types["Look"], Type { doc: "As text: `a/b`.".into(), shape: Shape::Text });
+        assert_eq!(types["Look"], Type { doc: "A way.\n\nAs text: `a/b`.".into(), shape: Shape::Text });
         assert_eq!(types.len(), 3);
     }
 }
