@@ -84,7 +84,7 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("scgs report runs/habitat/0123456789ab", "write the page of a run again"),
             (
                 "scgs report runs/habitat/0123456789ab --examples chain.jpg",
-                "and a picture of three mistakes with what became of them",
+                "and draw three training pictures with what was made of them",
             ),
             ("scgs report runs/habitat/0123456789ab runs/habitat/ba9876543210 --out both.html", "compare two runs"),
         ],
