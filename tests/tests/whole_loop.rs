@@ -3,13 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a failed test panics")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
 };
 
-use scgs_tests::{finish, hashes, scgs, tiny_run};
+use scgs_tests::{documented, finish, hashes, scgs, tiny_run};
 use serde_json::Value;
 
 /// Everything a run leaves that must not depend on anything but settings and seed.
@@ -65,6 +65,79 @@ fn every_arm_is_there_and_every_average_follows_from_the_counts() {
         let oracle = row["method"].as_str().unwrap().starts_with("oracle-");
         assert_eq!(row["sees_groups"]["training"], oracle);
     }
+    the_table_has_the_numbers_of(&printed, dir.path());
+    every_file_is_as_documented(dir.path());
+}
+
+/// `results.csv` against `results.json`.
+fn the_table_has_the_numbers_of(results: &Value, folder: &Path) {
+    let table = find_csv(folder, "results.csv");
+    let mut lines = table.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let header = lines.next().unwrap();
+    let at = |name: &str| header.iter().position(|column| *column == name).unwrap();
+    let lines: Vec<_> = lines.collect();
+    assert!(lines.iter().all(|line| line.len() == header.len() && line[at("schema")] == "1"));
+    for row in results["rows"].as_array().unwrap() {
+        let of = |measure: &str, group: &str, column: &str| -> f64 {
+            let mut found = lines.iter().filter(|line| {
+                line[at("method")] == row["method"].as_str().unwrap()
+                    && line[at("split")] == "test"
+                    && line[at("measure")] == measure
+                    && line[at("group")] == group
+            });
+            let value = found.next().unwrap_or_else(|| panic!("no line for {measure} {group}"))[at(column)].parse();
+            assert!(found.next().is_none(), "two lines for {measure} {group}");
+            value.unwrap()
+        };
+        for measure in ["plain", "train_weighted", "group_mean", "worst_group"] {
+            assert_eq!(of(measure, "", "value"), row[measure].as_f64().unwrap(), "{measure}");
+        }
+        assert_eq!(of("auroc", "", "value"), row["measures"]["auroc"].as_f64().unwrap());
+        let birds_on_land = &row["groups"][2];
+        assert_eq!(of("accuracy", "bird on land", "correct"), birds_on_land["correct"].as_f64().unwrap());
+    }
+}
+
+/// docs/reference/files.md against the run: a name that is only in one of them fails.
+fn every_file_is_as_documented(folder: &Path) {
+    // What a single seed, a data set without unreadable pictures and methods without a state cannot show.
+    let absent =
+        ["seed-*/0-pictures/unreadable.csv", "comparisons[].interval[]", "comparisons[].sd", "state_*", "state[]"];
+    let entries = documented::entries(&scgs_tests::root().join("docs/reference/files.md")).unwrap();
+    let runs = folder.join("runs/habitat");
+    let mut unseen: BTreeSet<(String, String)> =
+        entries.iter().flat_map(|e| e.names.iter().map(|n| (e.pattern.clone(), n.clone()))).collect();
+    unseen.retain(|(pattern, name)| !absent.iter().any(|a| a == pattern || a == name));
+    for path in hashes(&runs).unwrap().into_keys() {
+        let text = path.to_string_lossy().replace('\\', "/");
+        // The composed pictures and the list of shared stages are no part of a run's folder.
+        let Some((hash, inner)) = text.split_once('/').filter(|(hash, _)| !["data", "stages"].contains(hash)) else {
+            continue;
+        };
+        let kind = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        if !["csv", "json", "jsonl"].contains(&kind) {
+            continue;
+        }
+        // Every seed has its own files of results, which lack the comparison of seeds.
+        let name = if inner.ends_with("/results.csv") || inner.ends_with("/results.json") {
+            inner.rsplit('/').next().unwrap()
+        } else {
+            inner
+        };
+        let entry = entries.iter().find(|e| documented::matches(&e.pattern, name));
+        let entry = entry.unwrap_or_else(|| panic!("{inner} is not in docs/reference/files.md"));
+        let found = documented::names(&runs.join(hash).join(inner)).unwrap();
+        if kind == "csv" && found != [""] {
+            let fixed: Vec<_> = entry.names.iter().filter(|n| !n.contains('*')).collect();
+            assert_eq!(found.iter().take(fixed.len()).collect::<Vec<_>>(), fixed, "{inner}");
+        }
+        for name in found.iter().filter(|name| !name.is_empty()) {
+            let documented = entry.names.iter().find(|n| documented::matches(n, name));
+            let documented = documented.unwrap_or_else(|| panic!("{inner}: `{name}` is not documented"));
+            unseen.remove(&(entry.pattern.clone(), documented.clone()));
+        }
+    }
+    assert!(unseen.is_empty(), "documented, but not in a run: {unseen:?}");
 }
 
 #[test]

@@ -9,6 +9,8 @@ mod bench;
 mod download;
 mod fixtures;
 mod method_pages;
+mod python;
+mod reference;
 mod reproduce;
 mod results;
 mod setup;
@@ -85,6 +87,9 @@ enum Command {
     /// Write the results of a run into the pages of docs/methods.
     #[command(after_help = EXIT_CODES)]
     MethodPages(method_pages::Args),
+    /// Write docs/reference from the code: every command, every setting.
+    #[command(after_help = EXIT_CODES)]
+    Reference(reference::Args),
     /// Measure speed and memory, beside the usual Python library where asked.
     #[command(after_help = EXIT_CODES)]
     Bench(bench::Args),
@@ -119,6 +124,7 @@ fn run(command: &Command) -> anyhow::Result<Outcome> {
         Command::Reproduce(args) => reproduce::run(&workspace, args),
         Command::Download(args) => download::run(&workspace, args),
         Command::MethodPages(args) => method_pages::run(&workspace, args),
+        Command::Reference(args) => reference::run(&workspace, args),
         Command::Bench(args) => bench::run(&workspace, args),
         Command::Fixtures(args) => fixtures::run(&workspace, args),
         Command::Test(args) => test::run(&workspace, args),

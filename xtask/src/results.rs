@@ -68,6 +68,26 @@ pub(crate) fn problems(text: &str, dataset: &str, arms: &[&str]) -> Vec<String> 
     out
 }
 
+/// What docs/examples/read_run.py says about each arm: its worst group, as the mean over seeds.
+///
+/// # Errors
+/// When the text is no `results.json`.
+pub(crate) fn worst_groups(text: &str) -> anyhow::Result<Vec<String>> {
+    let results: Value = serde_json::from_str(text)?;
+    let mut arms: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for row in results["rows"].as_array().into_iter().flatten() {
+        if let (Some(method), Some(value)) = (row["method"].as_str(), row["worst_group"].as_f64()) {
+            arms.entry(method).or_default().push(value);
+        }
+    }
+    anyhow::ensure!(!arms.is_empty(), "no rows with a `method` and a `worst_group`");
+    let line = |(method, values): (&str, Vec<f64>)| {
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        format!("{method}: worst group {mean:.3} over {} seeds", values.len())
+    };
+    Ok(arms.into_iter().map(line).collect())
+}
+
 /// Checks one row's counts and averages; the group sizes when they can be read.
 fn check_row(row: &Value, place: &str, out: &mut Vec<String>) -> Option<Sizes> {
     let groups = row["groups"].as_array().filter(|groups| !groups.is_empty());
@@ -213,5 +233,14 @@ mod tests {
     #[test]
     fn what_is_no_json_says_so() {
         assert!(problems("{", "habitat", &[])[0].starts_with("not JSON: "));
+    }
+
+    #[test]
+    fn the_worst_group_is_a_mean_over_seeds() {
+        let row = |method: &str, worst: f64| serde_json::json!({ "method": method, "worst_group": worst });
+        let text = serde_json::json!({ "rows": [row("scgs", 0.5), row("erm", 0.25), row("scgs", 0.75)] }).to_string();
+        let expected = ["erm: worst group 0.250 over 1 seeds", "scgs: worst group 0.625 over 2 seeds"];
+        assert_eq!(super::worst_groups(&text).unwrap(), expected);
+        assert!(super::worst_groups("{}").is_err());
     }
 }

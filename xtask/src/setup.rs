@@ -3,8 +3,8 @@
 use anyhow::{Context, bail};
 use xshell::{Shell, cmd};
 
-use crate::Outcome;
 use crate::workspace::Workspace;
+use crate::{Outcome, python};
 
 /// The version that continuous integration and contributors share.
 const NEXTEST: &str = "cargo-nextest@0.9.143";
@@ -18,7 +18,7 @@ const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "g
 /// When a tool cannot be built or downloaded.
 pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<Outcome> {
     let shell = workspace.shell()?;
-    let installed = [nextest(workspace, &shell), chromium(&shell)];
+    let installed = [nextest(workspace, &shell), chromium(&shell), python::environment(workspace, &shell)];
     let failures: Vec<String> = installed.into_iter().filter_map(Result::err).map(|e| format!("{e:#}")).collect();
     if failures.is_empty() {
         return Ok(Outcome::Done);

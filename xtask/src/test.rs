@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use xshell::Shell;
 
 use crate::workspace::{BINARIES, Workspace};
-use crate::{Outcome, results, tidy};
+use crate::{Outcome, python, reference, results, tidy};
 
 /// What the quick profile promises on two cores.
 const LOOP_LIMIT: Duration = Duration::from_secs(120);
@@ -38,8 +38,14 @@ enum Step {
     Doc,
     /// The binaries, which the end-to-end tests run
     Build,
+    /// The pages of docs/reference are what the code says
+    Reference,
+    /// Every crate can be packaged for a registry
+    Package,
     /// All tests but doctests
     Tests,
+    /// The Python example reads a run, where there is a Python for it
+    PythonExample,
     /// The examples in the documentation
     Doctests,
     /// Dependencies: duplicates, licences, sources
@@ -49,7 +55,7 @@ enum Step {
 }
 
 /// How a step ended when it did not fail.
-enum Ending {
+pub(crate) enum Ending {
     Passed,
     /// Not run, and why.
     Skipped(&'static str),
@@ -104,6 +110,21 @@ impl Step {
                 cargo(&["deny", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"])
             }
             Self::Deny => Ok(Ending::Skipped("cargo-deny is not installed (`cargo install --locked cargo-deny`)")),
+            Self::Reference => {
+                let differing = reference::differing(workspace, false)?;
+                ensure!(
+                    differing.is_empty(),
+                    "{} differs from the code: run `cargo xtask reference`",
+                    differing.join(", ")
+                );
+                Ok(Ending::Passed)
+            }
+            // Everything a package needs is on this machine once the workspace has been built.
+            Self::Package => {
+                let scope = ["package", "--workspace", "--exclude", "scgs-tests", "--exclude", "xtask"];
+                cargo(&[&scope[..], &["--no-verify", "--allow-dirty", "--offline", "--quiet"]].concat())
+            }
+            Self::PythonExample => python::example(workspace, shell),
             Self::Loop => two_minute_loop(workspace, shell),
         }
     }
@@ -200,7 +221,7 @@ fn two_minute_loop(workspace: &Workspace, shell: &Shell) -> anyhow::Result<Endin
 }
 
 /// Every `results.json` below `folder`, in the order of their paths.
-fn results_files(folder: &std::path::Path) -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn results_files(folder: &std::path::Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(folder) = folders.pop() {
@@ -229,9 +250,22 @@ mod tests {
 
     #[test]
     fn steps_run_cheapest_first() {
-        let all = ["fmt", "tidy", "clippy", "doc", "build", "tests", "doctests", "deny", "loop"];
+        let all = [
+            "fmt",
+            "tidy",
+            "clippy",
+            "doc",
+            "build",
+            "reference",
+            "package",
+            "tests",
+            "python-example",
+            "doctests",
+            "deny",
+            "loop",
+        ];
         assert_eq!(names(&Args { quick: false, only: vec![] }), all);
-        assert_eq!(names(&Args { quick: true, only: vec![] }), all[..6]);
+        assert_eq!(names(&Args { quick: true, only: vec![] }), all[..9]);
         assert_eq!(names(&Args { quick: false, only: vec![Step::Tidy, Step::Fmt] }), ["fmt", "tidy"]);
     }
 

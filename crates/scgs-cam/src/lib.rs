@@ -24,6 +24,9 @@
 //!
 //! Maps equal pytorch-grad-cam's to 1e-4, with one difference: a map in which nothing is positive is `None`, "no
 //! attention", not a picture of zeros. Every result depends on its arguments alone, never on the number of threads.
+//!
+//! # Features
+//! None. burn's own features, in your `Cargo.toml`, decide on which devices tensors can live.
 
 mod attention;
 mod control;
@@ -48,3 +51,8 @@ pub use quality::{blurred, deletion_auc, energy_inside, insertion_auc, pointing_
 pub use repaint::{AreaLimits, Repaint, Skipped, to_repaint};
 pub use rule::{MaskRule, object_region};
 pub use score_cam::{layer_score_cam, score_cam};
+
+/// The example of the README is tested too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

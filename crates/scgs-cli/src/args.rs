@@ -67,6 +67,9 @@ pub(crate) enum Command {
     /// Make a look-alike of a published data set (`cargo xtask fixtures`)
     #[command(hide = true)]
     Fixtures(crate::args_data::FixturesArgs),
+    /// Text for the reference in docs (`cargo xtask reference`)
+    #[command(hide = true)]
+    Reference(ReferenceArgs),
     /// What is compiled in, what is on this machine, and what is missing
     Doctor(DoctorArgs),
     /// Completions for a shell, on standard output
@@ -233,6 +236,9 @@ pub(crate) struct ReportArgs {
     /// Page of a comparison to write; the page of one run is always RUN_DIR/report/index.html
     #[arg(long, value_name = "FILE.html", default_value = "comparison.html")]
     pub out: PathBuf,
+    /// Also draw how new pictures of the first run came to be: source, attention, mask, new picture (.png or .jpg)
+    #[arg(long, value_name = "PICTURE")]
+    pub examples: Option<PathBuf>,
     /// Options of every command.
     #[command(flatten)]
     pub common: Common,
@@ -253,6 +259,16 @@ pub(crate) struct ComposeArgs {
     /// One setting, such as habitat.size=64; may be repeated
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     pub sets: Vec<String>,
+    /// Options of every command.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `scgs reference`, for `cargo xtask reference`
+#[derive(Debug, Args)]
+pub(crate) struct ReferenceArgs {
+    /// Folder to write commands.md and defaults.toml into
+    pub dir: PathBuf,
     /// Options of every command.
     #[command(flatten)]
     pub common: Common,
@@ -309,6 +325,7 @@ impl Cli {
             Command::Cluster(a) => a.common.quiet,
             Command::Export(a) => a.common.quiet,
             Command::Fixtures(a) => a.common.quiet,
+            Command::Reference(a) => a.common.quiet,
             Command::Doctor(a) => a.common.quiet,
             Command::Completions(a) => a.common.quiet,
             Command::Man(a) => a.common.quiet,

@@ -82,6 +82,10 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         "report",
         &[
             ("scgs report runs/habitat/0123456789ab", "write the page of a run again"),
+            (
+                "scgs report runs/habitat/0123456789ab --examples chain.jpg",
+                "and draw three training pictures with what was made of them",
+            ),
             ("scgs report runs/habitat/0123456789ab runs/habitat/ba9876543210 --out both.html", "compare two runs"),
         ],
     ),

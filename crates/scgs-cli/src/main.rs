@@ -71,6 +71,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Cam(args) => commands::cam::run(&args),
         Command::Cluster(args) => commands::cluster::run(&args),
         Command::Export(args) => commands::export::run(&args),
+        Command::Reference(args) => commands::reference::run(&args),
         Command::Fixtures(args) => commands::fixtures::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Completions(args) => commands::shell::completions(&args),

@@ -53,3 +53,8 @@ pub use pca::{Projection, pca};
 pub use per_class::{ClassClusters, ClassK, per_class};
 pub use pick::{Candidate, Pick, PickOrder, balanced_pick};
 pub use silhouette::{ChosenK, SILHOUETTE_ROWS, choose_k, silhouette};
+
+/// The example of the README is tested too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

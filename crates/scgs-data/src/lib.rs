@@ -21,6 +21,9 @@
 //!
 //! [`Index`] is what training code gets; it has no spurious attribute. [`Grouped`] adds it for evaluation and oracles.
 //! Random draws come from [`stream()`], keyed by what is drawn for; files appear whole or not at all ([`atomic`]).
+//!
+//! # Features
+//! None: the crate always builds whole, without C code and without a network.
 
 pub mod atomic;
 mod celeba;

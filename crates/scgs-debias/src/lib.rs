@@ -20,6 +20,9 @@
 //! A run is a row of [`stages`], each a function of (inputs, checked [`Settings`], seed, device) that writes one folder
 //! of a [`RunFolder`]; [`pipeline::run`] calls them in order. [`Inputs`](stages::Inputs) has no group attribute:
 //! only [`stages::evaluate`] and [`diagnostics`] take a `Grouped` data set.
+//!
+//! # Features
+//! None. burn's own features, in your `Cargo.toml`, decide on which devices networks can run.
 
 pub mod arms;
 mod context;
@@ -57,3 +60,8 @@ pub use results::Results;
 pub use run_data::{Additions, RunData};
 pub use run_folder::RunFolder;
 pub use settings::Settings;
+
+/// The example of the README is tested too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

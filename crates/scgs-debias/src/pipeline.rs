@@ -251,8 +251,8 @@ pub fn until_clusters(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), E
     clusters::run(inputs, context)
 }
 
-/// Runs every stage and arm of one seed, skipping what is finished, and writes `results.json` for the seed and for all
-/// finished seeds of the configuration.
+/// Runs every stage and arm of one seed, skipping what is finished, and writes `results.json` and `results.csv` for the
+/// seed and for all finished seeds of the configuration.
 ///
 /// # Errors
 /// Whatever stops a stage; what is finished stays, and the same call goes on from there.
@@ -398,7 +398,7 @@ fn write_results(plan: &Plan, parent: &Path, folder: &RunFolder, grouped: &Group
         )?,
         comparisons: Vec::new(),
     };
-    results.write(&folder.root().join("results.json"))?;
+    results.write_into(folder.root())?;
     results.rows.clear();
     for seed in results::seed_folders(parent)? {
         let path = seed.join("results.json");
@@ -407,7 +407,7 @@ fn write_results(plan: &Plan, parent: &Path, folder: &RunFolder, grouped: &Group
         }
     }
     results.comparisons = results.compare();
-    results.write(&parent.join("results.json"))
+    results.write_into(parent)
 }
 
 fn sha256_of(path: &Path) -> Result<String, Error> {

@@ -1,4 +1,6 @@
-//! `results.json`: one row per arm and seed.
+//! `results.json`: one row per arm and seed; `results.csv` beside it: one line per value.
+
+mod table;
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +16,9 @@ use crate::{
     stages::evaluate::{self, Selected, Validation},
 };
 
-/// The version of the schema; raised when a field changes its meaning.
+pub use table::Line;
+
+/// The version of the schema of `results.json` and `results.csv`; raised when a field changes its meaning.
 pub const SCHEMA: u32 = 1;
 
 /// The file.
@@ -204,6 +208,15 @@ impl Results {
         names.sort_by_key(|name| (name.parse::<Arm>().map_err(|_| ()), name.clone()));
         names.dedup();
         names
+    }
+
+    /// Writes `results.json` and `results.csv` into a folder of a run.
+    ///
+    /// # Errors
+    /// If one cannot be written.
+    pub fn write_into(&self, folder: &Path) -> Result<(), Error> {
+        self.write(&folder.join("results.json"))?;
+        self.write_table(&folder.join("results.csv"))
     }
 
     /// Writes the file.

@@ -22,6 +22,9 @@
 //! beat. [`TeleaFill`] continues what is around the mask. [`CopyPaste`] puts an object of another picture in the place of the
 //! old one. [`sd`] is Stable Diffusion, for models in diffusers' layout. [`small`] is a diffusion model that is trained in an hour on two CPU cores. [`quality`] measures what they
 //! all paint.
+//!
+//! # Features
+//! None. burn's own features, in your `Cargo.toml`, decide on which devices models can run.
 
 mod background_crop;
 mod copy_paste;
@@ -38,3 +41,8 @@ pub use copy_paste::{CopyPaste, CutOut};
 pub use inpainter::{InpaintError, Inpainter, Request};
 pub use png_text::save_png_with_text;
 pub use telea::{TeleaFill, telea};
+
+/// The example of the README is tested too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -17,6 +17,10 @@
 //! assert_eq!(logits.to_data(), network.forward(pictures).to_data());
 //! # Ok::<(), scgs_models::UnknownLayer>(())
 //! ```
+//!
+//! # Features
+//! `flex` adds the faster convolution and normalisation for burn's pure-Rust CPU device, and turns that device on. Without it burn's own
+//! operations run on whatever device burn was built with.
 
 mod architecture;
 mod conv_norm;
@@ -44,3 +48,8 @@ pub use network::{Network, UnknownLayer, pooled};
 pub use published::PublishedWeights;
 pub use resnet::ResNet;
 pub use weights::{HeadPolicy, LazyTensor, Mismatch, WeightsError, load, open_tensors, save};
+
+/// The example of the README is tested too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

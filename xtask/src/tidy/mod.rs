@@ -5,6 +5,7 @@
 
 mod documents;
 mod groups;
+mod links;
 mod manifests;
 mod purity;
 mod source;
@@ -100,6 +101,12 @@ pub(crate) fn check(workspace: &Workspace) -> anyhow::Result<Vec<Finding>> {
         if members.iter().any(|member| *path == member.manifest) {
             add(path, manifests::problems(&text));
             add(path, purity::manifest_problems(path, &text));
+        }
+        if path.ends_with(".md") {
+            add(path, links::problems(path, &text, |file| workspace.root().join(file).exists()));
+        }
+        if path == links::SUMMARY {
+            add(path, links::missing_pages(&text, &paths));
         }
         if path == "Cargo.lock" {
             add(path, tree::problems(&text));

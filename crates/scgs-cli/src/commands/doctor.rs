@@ -74,7 +74,7 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
             (true, Some(speed)) => format!("works, {speed:.0} GFLOP/s in f32 matrix products"),
             (true, None) => "does not work".to_owned(),
         };
-        let hint = if row.hint.is_empty() { String::new() } else { format!(" ({})", row.hint) };
+        let hint = if row.hint.is_empty() { String::new() } else { format!(": {}", row.hint) };
         print(&format!("  {:<8} {state}{hint}", row.device))?;
     }
     print("\nfiles (--datasets, SCGS_DATASETS)")?;

@@ -12,6 +12,7 @@ pub(crate) mod inpaint;
 pub(crate) mod inpaint_quality;
 pub(crate) mod mask_quality;
 pub(crate) mod predict;
+pub(crate) mod reference;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod shell;

@@ -6,6 +6,7 @@ mod chart;
 mod compare;
 mod curves;
 mod error_set;
+pub(crate) mod examples;
 mod facts;
 mod page;
 mod sections;

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use image::RgbImage;
-use rand::seq::{IndexedRandom as _, SliceRandom as _};
+use rand::seq::SliceRandom as _;
 use scgs_data::{Index, read_rgb, stream};
 use scgs_debias::{
     RunFolder,
     arms::Arm,
-    stages::{evaluate, masks, sources::Variant, synthesis},
+    stages::{evaluate, sources::Variant},
 };
 
-use crate::contact_sheet;
+use crate::{contact_sheet, report::examples};
 
 /// Side of a picture on the sheet.
 const TILE: u32 = 96;
@@ -33,19 +33,8 @@ pub(crate) struct Sheet {
 /// # Errors
 /// If files of the run are missing or damaged.
 pub(crate) fn of_seed(folder: &RunFolder, index: &Index) -> anyhow::Result<Sheet> {
-    let mut rows: Vec<Vec<RgbImage>> = Vec::new();
     let mut rng = stream(folder.seed, "suite/examples", 0);
-    let made = synthesis::read(folder, synthesis::STAGE)?;
-    for row in made.sample(&mut rng, CHAINS) {
-        let path = |file: String| folder.path(masks::STAGE, &file);
-        let mut source = read_rgb(path(format!("{}-picture.png", row.source_id)))?;
-        let attention = path(format!("{}-attention.png", row.source_id));
-        let attention = if attention.is_file() { read_rgb(attention)? } else { RgbImage::new(1, 1) };
-        let mask = masks::load(folder, masks::STAGE, row.source_id)?;
-        let plain = source.clone();
-        contact_sheet::outline(&mut source, &mask);
-        rows.push(vec![plain, attention, source, read_rgb(folder.path(synthesis::STAGE, &row.img_filename))?]);
-    }
+    let mut rows = examples::chain(folder, CHAINS, &mut rng)?;
     let answers = |arm: &str| -> anyhow::Result<BTreeMap<u64, bool>> {
         let rows = evaluate::read_predictions(folder, arm.parse::<Arm>()?)?;
         Ok(rows.iter().map(|p| (p.id, p.predicted == p.label)).collect())
