@@ -26,6 +26,11 @@ pub enum Event {
         /// Items so far.
         done: usize,
     },
+    /// Something that a person should know, and that changes no result.
+    Notice {
+        /// One line.
+        text: String,
+    },
     /// A stage is finished.
     Finished {
         /// The stage's folder name.

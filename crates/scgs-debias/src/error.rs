@@ -144,6 +144,14 @@ pub enum Error {
         /// The reason and the way out.
         why: String,
     },
+    /// Occurs when another process writes the run's folder.
+    #[error("{} is being written by {holder}; wait for it, or end it and run the same command again", folder.display())]
+    Held {
+        /// The folder.
+        folder: PathBuf,
+        /// Who: process, host, command, last sign of life.
+        holder: String,
+    },
     /// Occurs when the run was cancelled.
     #[error("interrupted during {stage}; the same command goes on from here")]
     Interrupted {

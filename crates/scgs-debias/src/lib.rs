@@ -27,6 +27,8 @@ pub mod diagnostics;
 mod error;
 pub mod features;
 mod groups;
+mod journal;
+pub mod lock;
 pub mod logistic;
 pub mod logs;
 pub mod look;

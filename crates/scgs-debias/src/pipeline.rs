@@ -16,7 +16,9 @@ pub use single::{Identity, Single, refusals, train_one};
 use crate::{
     Context, Error, Event, Results, RunData, RunFolder, Settings,
     arms::{Arm, Pictures},
-    diagnostics, results, run_folder,
+    diagnostics,
+    lock::{self, Lock},
+    results, run_folder,
     selection::Criterion,
     settings::InpainterKind,
     shared::Shared,
@@ -217,6 +219,8 @@ pub fn open(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Opened, Err
     let parent = runs.join(keyed.hash(&identity));
     let shared = Shared::new(&runs, &identity, &keyed);
     let folder = RunFolder::open(&parent, seed)?.sharing(shared);
+    let lock = Lock::whole(folder.root(), context)?;
+    let folder = folder.held(lock).tidied()?;
     RunData::write(&folder, &plan.runs, &plan.definition, grouped.index(), plan.accept_counts, digest)?;
     let config = toml::to_string(&plan.settings).expect("settings are plain TOML values");
     scgs_data::atomic::write(folder.root().join("config.toml"), config.as_bytes())?;
@@ -281,7 +285,10 @@ pub fn run(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Outcome, Err
             run_folder::write_json(&path, &diagnostics::compute(inputs, context, grouped, &finished)?)?;
         }
     }
+    // Seeds of one configuration may end at once; none must leave the other out.
+    let turn = lock::wait_for(&parent.join("lock"), "results.json", context)?;
     write_results(plan, parent, folder, grouped)?;
+    drop(turn);
     Ok(Outcome { seed_folder: folder.root().to_owned(), run_folder: parent.clone() })
 }
 
@@ -351,7 +358,8 @@ fn data(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<(Grouped, Optio
     let text = toml::to_string(config).expect("settings are plain TOML values");
     let key: String = Sha256::digest(text).iter().take(6).map(|b| format!("{b:02x}")).collect();
     let root = plan.runs.join(&plan.definition.name).join("data").join(key).join(format!("seed-{seed}"));
-    let compose = |stage: &str, folder: &Path, balanced: bool| {
+    let compose = |stage: &str, folder: &Path, balanced: bool| -> Result<Grouped, Error> {
+        let turn = lock::wait_for(&root.join("lock"), stage, context)?;
         let clock = context.start(stage, 0);
         let reused = folder.join("done").is_file();
         let progress = |done: usize, total: usize| {
@@ -365,12 +373,13 @@ fn data(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<(Grouped, Optio
         } else {
             habitat::compose(&pack, folder, config, seed, &progress)?;
         }
+        drop(turn);
         let summary = format!("composed from {}", pack.display());
         let seconds = if reused { 0.0 } else { clock.elapsed().as_secs_f64() };
         (context.report)(Event::Finished { stage: stage.to_owned(), summary, seconds, reused });
         // The balanced twin has a training split only.
         let options = ReadOptions { allow_empty_groups: balanced, ..ReadOptions::default() };
-        scgs_data::read(&plan.definition, folder, options)
+        Ok(scgs_data::read(&plan.definition, folder, options)?)
     };
     let grouped = compose("data", &root.join("biased"), false)?;
     let balanced = plan

@@ -3,6 +3,7 @@
 //! A stage is a function of its inputs, of the settings that concern it and of the seed. A run that is about to start a stage
 //! looks whether another configuration has finished the same one, and then links its files instead of computing them
 //! again. Files of a run are never changed in place, so that sharing them is safe; a deleted run takes nothing from others.
+//! Two that start the same stage at once take turns: see [`Shared::turn`].
 //!
 //! `runs/<dataset>/stages/<stage>-<key>` holds the seed folder, relative to `runs/<dataset>`, that has finished the stage.
 
@@ -10,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 
 use scgs_data::atomic;
 
-use crate::{Error, Settings};
+use crate::{Context, Error, Settings, lock, run_folder};
 
 /// Where a run looks for finished stages of others.
 #[derive(Debug, Clone)]
@@ -36,6 +37,13 @@ impl Shared {
         let identity: Vec<&str> = self.identity.iter().map(String::as_str).chain([stage, &seed]).collect();
         let key = self.settings.relevant_to(stage).hash(&identity);
         self.folder.join("stages").join(format!("{stage}-{key}"))
+    }
+
+    /// The right to compute a stage, after whoever computes the same for another configuration.
+    pub(crate) fn turn(&self, stage: &str, seed: u64, context: &Context<'_>) -> Result<fs_err::File, Error> {
+        let mut path = self.pointer(stage, seed).into_os_string();
+        path.push(".lock");
+        lock::wait_for(Path::new(&path), stage, context)
     }
 
     /// The folder of a finished stage like this one, in another run.
@@ -73,6 +81,9 @@ fn link(from: &Path, to: &Path) -> Result<(), Error> {
     for entry in fs_err::read_dir(from)? {
         let entry = entry?;
         let (path, target) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_name() == run_folder::CHECKPOINTS || run_folder::is_unfinished(&path) {
+            continue;
+        }
         if entry.file_type()?.is_dir() {
             link(&path, &target)?;
         } else if entry.file_name() != "done" && fs_err::hard_link(&path, &target).is_err() {

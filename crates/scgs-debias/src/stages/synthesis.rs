@@ -114,7 +114,8 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>, variant: Variant) -> Resul
             },
         };
         let network = inputs.erm_network(context)?;
-        let features = Features::compute(&shifted, &stage, &network, inputs.input(), &files)?;
+        let partial = folder.join("features.partial");
+        let features = Features::compute_kept(&shifted, &stage, &network, inputs.input(), &files, Some(&partial))?;
         features.save(&folder.join("features.safetensors"))?;
         let head = Trained::head_of(&network);
         for (i, row) in rows.iter_mut().enumerate() {

@@ -3,6 +3,7 @@
 
 mod changed;
 mod head;
+mod kept;
 mod network;
 
 pub use changed::Changed;

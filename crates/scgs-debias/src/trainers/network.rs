@@ -1,19 +1,22 @@
 //! Training of a whole network by mini-batches.
 
-use std::{ops::ControlFlow, path::PathBuf};
+use std::{cell::RefCell, ops::ControlFlow, path::PathBuf};
 
 use burn::{
     module::Module as _,
     tensor::{Device, Tensor, TensorData},
 };
 use scgs_models::{HeadPolicy, Network, pooled};
+use sha2::{Digest, Sha256};
 
 use super::{HeadTrainer, Matrix, Watch, changed, steps};
 use crate::{
     Context, Error,
     logistic::{Standardiser, softmax},
     methods::{Change, LastLayerFit, Length, Outputs, Part, Phase, Start, Trainer, TrainingData},
-    minibatch::{self, Batch, Mixing, Sampler, Schedule, Targets, Visits, freeze, numbers},
+    minibatch::{self, Batch, Keeping, Mixing, Sampler, Schedule, Targets, Visits, freeze, numbers},
+    run_folder,
+    settings::TrainSettings,
     stages::{Inputs, erm},
     training::{Chosen, LogLine, Trained},
 };
@@ -43,6 +46,8 @@ pub struct NetworkTrainer<'a> {
     pub watch: &'a mut Watch,
     /// The present network, on a plain device.
     pub network: Option<Network>,
+    /// Phases begun so far; each has checkpoints of its own.
+    pub phases: usize,
 }
 
 impl Trainer for NetworkTrainer<'_> {
@@ -78,6 +83,19 @@ impl Trainer for NetworkTrainer<'_> {
         let visits = Visits { rows: phase.rows, sampler: phase.sampler, mixing: phase.mixing };
         let (outputs, last, name) = (phase.outputs, phase.last, phase.name);
         let (context, stage, input, files) = (self.context, self.stage, self.inputs.input(), self.files);
+        self.phases += 1;
+        let checkpoints = self.inputs.folder.path(stage, run_folder::CHECKPOINTS);
+        let fingerprint = fingerprint(settings, &schedule, &visits, &targets, (files, outputs, last));
+        let (this, watch) = (&*self.inputs.settings, RefCell::new(&mut *self.watch));
+        let (inputs, validation, classes) = (self.inputs, self.validation, self.data.classes);
+        let keeping = Keeping {
+            folder: checkpoints.join(format!("{}-{name}", self.phases)),
+            every: this.checkpoint.every,
+            keep: this.checkpoint.keep,
+            fingerprint,
+            beside: &|| watch.borrow().keep(name),
+            restore: &|models: &Vec<Network>, beside| watch.borrow_mut().take_back(name, &models[0], &beside),
+        };
         let load = |batch: &Batch| -> Result<Tensor<4>, Error> {
             let values = match &masks {
                 Some((network, sigmas)) => {
@@ -89,7 +107,7 @@ impl Trainer for NetworkTrainer<'_> {
             let shape = [batch.items.len(), 3, input.size, input.size];
             Ok(Tensor::from_data(TensorData::new(values, shape), &device))
         };
-        let (models, metrics) = minibatch::train(
+        let (models, metrics) = minibatch::train_kept(
             context,
             stage,
             models,
@@ -104,12 +122,14 @@ impl Trainer for NetworkTrainer<'_> {
                 }
                 // `valid` takes a copy of the running statistics, which clones share.
                 let network = models[0].valid();
-                let probabilities = self.of_files(&network.clone().fold_batch_norm(), self.validation)?;
+                let folded = network.clone().fold_batch_norm();
+                let probabilities = of_files(inputs, context, classes, &folded, validation)?;
                 let line = LogLine { phase: name, metrics: metrics.clone(), validation: None };
                 let model = || Trained::Network(Box::new(network.clone()));
-                let stop = self.watch.offer(line, &probabilities, &model);
+                let stop = watch.borrow_mut().offer(line, &probabilities, &model);
                 Ok(if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
             },
+            Some(&keeping),
         )?;
         if !last {
             metrics.into_iter().for_each(|metrics| self.watch.note(LogLine { phase: name, metrics, validation: None }));
@@ -121,7 +141,7 @@ impl Trainer for NetworkTrainer<'_> {
     fn probabilities(&mut self) -> Result<Vec<Vec<f64>>, Error> {
         let network = self.network.clone().expect("a method trains before it asks").fold_batch_norm();
         let files: Vec<PathBuf> = self.files.iter().map(|f| f.1.clone()).collect();
-        self.of_files(&network, &files)
+        of_files(self.inputs, self.context, self.data.classes, &network, &files)
     }
 
     fn fit_last_layer(&mut self, fit: LastLayerFit) -> Result<(), Error> {
@@ -222,15 +242,35 @@ impl NetworkTrainer<'_> {
         }
         Ok(features)
     }
+}
 
-    fn of_files(&self, network: &Network, files: &[PathBuf]) -> Result<Vec<Vec<f64>>, Error> {
-        let mut probabilities = Vec::with_capacity(files.len());
-        for chunk in files.chunks(BATCH) {
-            let logits = numbers(network.forward(self.inputs.input().load(chunk, self.context)?));
-            probabilities.extend(logits.chunks(self.data.classes).map(softmax));
-        }
-        Ok(probabilities)
+/// Class probabilities of pictures, one row each.
+fn of_files(
+    inputs: Inputs<'_>,
+    context: &Context<'_>,
+    classes: usize,
+    network: &Network,
+    files: &[PathBuf],
+) -> Result<Vec<Vec<f64>>, Error> {
+    let mut probabilities = Vec::with_capacity(files.len());
+    for chunk in files.chunks(BATCH) {
+        let logits = numbers(network.forward(inputs.input().load(chunk, context)?));
+        probabilities.extend(logits.chunks(classes).map(softmax));
     }
+    Ok(probabilities)
+}
+
+/// Changes with everything that decides a phase's steps, and with the version of the program.
+fn fingerprint(
+    settings: &TrainSettings,
+    schedule: &Schedule,
+    visits: &Visits,
+    targets: &Targets,
+    rest: (&[(u64, PathBuf)], Outputs, bool),
+) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let text = format!("{version} {settings:?} {schedule:?} {visits:?} {targets:?} {rest:?}");
+    Sha256::digest(text).iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// Whether a phase is ERM as stage 1 does it.
