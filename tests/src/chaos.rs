@@ -64,9 +64,9 @@ pub fn plans() -> Vec<Plan> {
         plan(
             "full",
             &format!(
-                "run --dataset habitat --methods erm,erm-long,scgs,lff --set habitat.train=40 --set habitat.val=8 \
+                "run --dataset habitat --methods erm,scgs,lff --set habitat.train=40 --set habitat.val=8 \
                  --set habitat.test=8 --set backbone.input_size=32 --set attention.input_size=64 {tiny} \
-                 --set train.mode=full --set train.epochs=3 --set train.batch=8 --set train.learning_rate=1e-4 \
+                 --set train.mode=full --set train.epochs=2 --set train.batch=8 --set train.learning_rate=1e-4 \
                  --set checkpoint.every=2"
             ),
         ),

@@ -20,6 +20,7 @@ pub(crate) fn hint(error: &anyhow::Error, command: &str) -> Option<String> {
         Some(Error::EmptyErrorSet { .. } | Error::NoSource { .. } | Error::NoMask { .. }) => {
             Some("docs/architecture.md says how the error set, sources and masks are chosen")
         }
+        Some(Error::NotReady { .. }) => Some("docs/scale.md shows a run in parts, from masks to report"),
         Some(Error::Held { .. }) => Some(
             "other seeds and settings have folders of their own, and --runs DIR starts elsewhere; docs/architecture.md is about locks",
         ),

@@ -1,5 +1,6 @@
 //! The whole loop for one seed: data, stages, arms, results.
 
+mod parts;
 mod single;
 
 use std::{
@@ -11,6 +12,7 @@ use scgs_data::{Definition, Grouped, Index, ReadOptions, Split, habitat};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+pub use parts::{Merged, merge, paint_shard, until_masks};
 pub use single::{Identity, Single, refusals, train_one};
 
 use crate::{
@@ -22,6 +24,7 @@ use crate::{
     selection::Criterion,
     settings::InpainterKind,
     shared::Shared,
+    space::Needs,
     stages::{
         Inputs, chain, clusters, erm, errors, evaluate, masks, objects, pictures,
         sources::{self, Variant},
@@ -199,6 +202,11 @@ impl Opened {
 /// # Errors
 /// Those of the data set, the weights file and the run folder.
 pub fn open(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Opened, Error> {
+    open_as(plan, seed, context, None)
+}
+
+/// [`open`] for who writes the whole folder, or the part of it with this name.
+fn open_as(plan: &Plan, seed: u64, context: &Context<'_>, part: Option<&str>) -> Result<Opened, Error> {
     crate::stages::diffusion::check(&plan.settings)?;
     let weights = plan.weights()?;
     let weights_sha256 = weights.as_deref().map(sha256_of).transpose()?;
@@ -219,8 +227,16 @@ pub fn open(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Opened, Err
     let parent = runs.join(keyed.hash(&identity));
     let shared = Shared::new(&runs, &identity, &keyed);
     let folder = RunFolder::open(&parent, seed)?.sharing(shared);
-    let lock = Lock::whole(folder.root(), context)?;
-    let folder = folder.held(lock).tidied()?;
+    let folder = match part {
+        None => {
+            let lock = Lock::whole(folder.root(), context)?;
+            folder.held(lock).tidied()?
+        }
+        Some(part) => {
+            let lock = Lock::part(folder.root(), part, context)?;
+            folder.held(lock)
+        }
+    };
     RunData::write(&folder, &plan.runs, &plan.definition, grouped.index(), plan.accept_counts, digest)?;
     let config = toml::to_string(&plan.settings).expect("settings are plain TOML values");
     scgs_data::atomic::write(folder.root().join("config.toml"), config.as_bytes())?;
@@ -241,7 +257,11 @@ pub fn open(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Opened, Err
         shipped.is_dir().then_some(shipped)
     });
     let prompts = (0..grouped.index().classes.len()).map(|label| plan.definition.prompts_of(label)).collect();
-    Ok(Opened { grouped, balanced, parent, folder, weights, small_model, backgrounds, prompts })
+    (context.report)(Event::Opened { folder: folder.root().to_owned() });
+    let mut opened = Opened { grouped, balanced, parent, folder, weights, small_model, backgrounds, prompts };
+    let needs = Needs::of(opened.inputs(plan));
+    opened.folder = opened.folder.needing(needs);
+    Ok(opened)
 }
 
 /// Stages 0 to 3: readable pictures, the ERM classifier, the error set, its clusters.
@@ -294,25 +314,38 @@ pub fn run(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Outcome, Err
 
 /// The stages before the arms, as far as the arms need them. Nothing here has seen a group label.
 fn stages(inputs: Inputs<'_>, context: &Context<'_>, arms: &[Arm]) -> Result<(), Error> {
+    stages_until(inputs, context, arms, None)
+}
+
+/// The variants whose pictures the arms train on, in their order.
+fn variants(arms: &[Arm]) -> Vec<Variant> {
+    let mut variants: Vec<Variant> = Vec::new();
+    for arm in arms {
+        if let Pictures::Scgs(variant) = arm.pictures
+            && !variants.contains(&variant)
+        {
+            variants.push(variant);
+        }
+    }
+    variants
+}
+
+/// [`stages`] without those whose number is `before` or higher.
+fn stages_until(inputs: Inputs<'_>, context: &Context<'_>, arms: &[Arm], before: Option<char>) -> Result<(), Error> {
     pictures::run(inputs, context)?;
     erm::run(inputs, context)?;
     if arms.iter().any(|a| a.needs_errors()) {
         errors::run(inputs, context)?;
     }
-    let variants: Vec<Variant> = arms
-        .iter()
-        .filter_map(|a| match a.pictures {
-            Pictures::Scgs(variant) => Some(variant),
-            Pictures::Real | Pictures::Duplicate | Pictures::Balanced => None,
-        })
-        .collect();
+    let variants = variants(arms);
     if !variants.is_empty() || arms.iter().any(|a| a.pictures == Pictures::Duplicate) {
         clusters::run(inputs, context)?;
     }
     // Two variants may share a stage; each is announced once.
     let mut seen = BTreeSet::new();
     for (stage, make) in variants.into_iter().flat_map(|variant| steps(inputs.settings, variant)) {
-        if seen.insert(stage) {
+        let wanted = before.is_none_or(|before| stage.chars().next().is_some_and(|number| number < before));
+        if wanted && seen.insert(stage) {
             make(inputs, context)?;
         }
     }

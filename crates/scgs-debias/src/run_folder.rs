@@ -12,10 +12,13 @@ use crate::{
     Context, Error, Event,
     lock::Lock,
     shared::{self, Shared},
+    space::Needs,
 };
 
 /// Folder in a stage's folder from which an interrupted training goes on.
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
+/// Folders that a finished stage does not have.
+pub(crate) const UNFINISHED: [&str; 2] = [CHECKPOINTS, crate::stages::synthesis::shard::FOLDER];
 /// End of the names of files from which an interrupted stage goes on.
 pub(crate) const PARTIAL: &str = ".partial";
 
@@ -27,6 +30,7 @@ pub struct RunFolder {
     pub seed: u64,
     shared: Option<Shared>,
     lock: Option<Arc<Lock>>,
+    needs: Option<Needs>,
 }
 
 impl RunFolder {
@@ -37,12 +41,17 @@ impl RunFolder {
     pub fn open(parent: &Path, seed: u64) -> Result<Self, Error> {
         let root = parent.join(format!("seed-{seed}"));
         fs_err::create_dir_all(&root)?;
-        Ok(Self { root, seed, shared: None, lock: None })
+        Ok(Self { root, seed, shared: None, lock: None, needs: None })
     }
 
     /// Writes only as long as `lock` is held.
     pub(crate) fn held(self, lock: Lock) -> Self {
         Self { lock: Some(Arc::new(lock)), ..self }
+    }
+
+    /// Looks for room before each stage.
+    pub(crate) fn needing(self, needs: Needs) -> Self {
+        Self { needs: Some(needs), ..self }
     }
 
     /// Removes files of the seed itself that a killed process was writing; only who holds the lock may.
@@ -96,9 +105,16 @@ impl RunFolder {
         }
         if marker.is_file() {
             remove_unfinished(&folder)?;
+            if let Some(shared) = &self.shared {
+                // A process that was killed just after the marker has told nobody.
+                shared.announce_once(stage, self.seed, &self.root)?;
+            }
             let summary = fs_err::read_to_string(&marker)?.trim_end().to_owned();
             (context.report)(Event::Finished { stage: stage.to_owned(), summary, seconds: 0.0, reused: true });
             return Ok(());
+        }
+        if let Some(needs) = &self.needs {
+            needs.check(&self.root, stage)?;
         }
         fs_err::create_dir_all(&folder)?;
         let clock = context.start(stage, total);
@@ -121,9 +137,10 @@ impl RunFolder {
 
 /// Removes from a finished stage what only an unfinished one needs.
 fn remove_unfinished(folder: &Path) -> Result<(), Error> {
-    let checkpoints = folder.join(CHECKPOINTS);
-    if checkpoints.is_dir() {
-        fs_err::remove_dir_all(checkpoints)?;
+    for name in UNFINISHED {
+        if folder.join(name).is_dir() {
+            fs_err::remove_dir_all(folder.join(name))?;
+        }
     }
     for entry in fs_err::read_dir(folder)? {
         let path = entry?.path();

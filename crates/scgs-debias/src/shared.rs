@@ -58,6 +58,11 @@ impl Shared {
         (found != own && found.join("done").is_file()).then_some(found)
     }
 
+    /// [`Self::announce`] unless somebody has.
+    pub(crate) fn announce_once(&self, stage: &str, seed: u64, root: &Path) -> Result<(), Error> {
+        if self.pointer(stage, seed).is_file() { Ok(()) } else { self.announce(stage, seed, root) }
+    }
+
     /// Lets others find a finished stage below `root`, the run's seed folder.
     pub(crate) fn announce(&self, stage: &str, seed: u64, root: &Path) -> Result<(), Error> {
         let Ok(relative) = root.strip_prefix(&self.folder) else { return Ok(()) };
@@ -81,7 +86,8 @@ fn link(from: &Path, to: &Path) -> Result<(), Error> {
     for entry in fs_err::read_dir(from)? {
         let entry = entry?;
         let (path, target) = (entry.path(), to.join(entry.file_name()));
-        if entry.file_name() == run_folder::CHECKPOINTS || run_folder::is_unfinished(&path) {
+        let name = entry.file_name();
+        if run_folder::UNFINISHED.iter().any(|part| name == *part) || run_folder::is_unfinished(&path) {
             continue;
         }
         if entry.file_type()?.is_dir() {

@@ -131,13 +131,7 @@ fn a_training_that_is_stopped_again_and_again_ends_with_the_same_bytes() {
     let mut accumulating = settings();
     accumulating.train.accumulate = 2;
     accumulating.train.batch = 2;
-    let cases = [
-        (Method::Erm, adamw),
-        (Method::Erm, accumulating),
-        (Method::Lff, settings()),
-        (Method::Masktune, settings()),
-        (Method::Afr, settings()),
-    ];
+    let cases = [(Method::Erm, adamw), (Method::Lff, settings()), (Method::Masktune, accumulating)];
     for (method, mut settings) in cases {
         settings.checkpoint = crate::settings::CheckpointSettings { every: 1, keep: 2 };
         let Ok(whole) = trained(tempfile::tempdir().unwrap().path(), method, &settings, usize::MAX) else {
@@ -146,7 +140,7 @@ fn a_training_that_is_stopped_again_and_again_ends_with_the_same_bytes() {
         let dir = tempfile::tempdir().unwrap();
         let mut stops = 0;
         let cut = loop {
-            match trained(dir.path(), method, &settings, 1 + stops % 2) {
+            match trained(dir.path(), method, &settings, 2 + stops % 2) {
                 Ok(cut) => break cut,
                 Err(Error::Interrupted { .. }) => stops += 1,
                 Err(error) => panic!("{method}: {error}"),
