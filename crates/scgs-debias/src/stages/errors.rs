@@ -164,6 +164,7 @@ fn early_network(inputs: Inputs<'_>, context: &Context<'_>, labels: &[usize]) ->
         stage_one: false,
         watch: &mut watch,
         network: None,
+        phases: 0,
     };
     trainer.run(Phase { name: "identify", last: false, ..Phase::risk(data.rows(), labels.len()) })?;
     trainer.probabilities()

@@ -97,6 +97,7 @@ pub fn train(
                 stage_one: set.plain && !own && inputs.folder.is_done(erm::STAGE),
                 watch: &mut watch,
                 network: None,
+                phases: 0,
             };
             method.train(&set.data, &mut trainer)?;
         }

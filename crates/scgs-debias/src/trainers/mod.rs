@@ -4,6 +4,7 @@
 mod ahead;
 mod changed;
 mod head;
+mod kept;
 mod network;
 mod store;
 

@@ -1,12 +1,13 @@
 //! Training of a whole network by mini-batches.
 
-use std::{ops::ControlFlow, path::PathBuf};
+use std::{cell::RefCell, ops::ControlFlow, path::PathBuf};
 
 use burn::{
     module::Module as _,
     tensor::{Device, Tensor, TensorData},
 };
 use scgs_models::{HeadPolicy, Network, pooled};
+use sha2::{Digest, Sha256};
 
 use super::{
     HeadTrainer, Matrix, Store, Watch,
@@ -17,7 +18,9 @@ use crate::{
     Context, Error,
     logistic::{Standardiser, softmax},
     methods::{Change, LastLayerFit, Length, Outputs, Part, Phase, Start, Trainer, TrainingData},
-    minibatch::{self, Batch, Mixing, Sampler, Schedule, Targets, Visits, freeze, numbers},
+    minibatch::{self, Batch, Keeping, Mixing, Sampler, Schedule, Targets, Visits, freeze, numbers},
+    run_folder,
+    settings::TrainSettings,
     stages::{Inputs, erm},
     training::{Chosen, LogLine, Trained},
 };
@@ -49,6 +52,8 @@ pub struct NetworkTrainer<'a> {
     pub watch: &'a mut Watch,
     /// The present network, on a plain device.
     pub network: Option<Network>,
+    /// Phases begun so far; each has checkpoints of its own.
+    pub phases: usize,
 }
 
 impl Trainer for NetworkTrainer<'_> {
@@ -92,6 +97,19 @@ impl Trainer for NetworkTrainer<'_> {
                 store.augmented(&paths(rows), augment, (schedule.stream.0, &name))
             })
         };
+        self.phases += 1;
+        let checkpoints = self.inputs.folder.path(stage, run_folder::CHECKPOINTS);
+        let fingerprint = fingerprint(settings, &schedule, &visits, &targets, (files, outputs, last));
+        let (this, watch) = (&*self.inputs.settings, RefCell::new(&mut *self.watch));
+        let (validation, classes) = (self.validation, self.data.classes);
+        let keeping = Keeping {
+            folder: checkpoints.join(format!("{}-{name}", self.phases)),
+            every: this.checkpoint.every,
+            keep: this.checkpoint.keep,
+            fingerprint,
+            beside: &|| watch.borrow().keep(name),
+            restore: &|models: &Vec<Network>, beside| watch.borrow_mut().take_back(name, &models[0], &beside),
+        };
         let (models, metrics) = ahead::with_batches(&visits, &schedule, make, |ready| {
             let load = |batch: &Batch| -> Result<Tensor<4>, Error> {
                 let values = match &masks {
@@ -104,7 +122,7 @@ impl Trainer for NetworkTrainer<'_> {
                 let shape = [batch.items.len(), 3, input.size, input.size];
                 Ok(Tensor::from_data(TensorData::new(values, shape), &device))
             };
-            minibatch::train(
+            minibatch::train_kept(
                 context,
                 stage,
                 models,
@@ -119,12 +137,14 @@ impl Trainer for NetworkTrainer<'_> {
                     }
                     // `valid` takes a copy of the running statistics, which clones share.
                     let network = models[0].valid();
-                    let probabilities = self.of_files(&network.clone().fold_batch_norm(), self.validation)?;
+                    let folded = network.clone().fold_batch_norm();
+                    let probabilities = of_files(store, context, classes, &folded, validation)?;
                     let line = LogLine { phase: name, metrics: metrics.clone(), validation: None };
                     let model = || Trained::Network(Box::new(network.clone()));
-                    let stop = self.watch.offer(line, &probabilities, &model);
+                    let stop = watch.borrow_mut().offer(line, &probabilities, &model);
                     Ok(if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
                 },
+                Some(&keeping),
             )
         })?;
         if !last {
@@ -137,7 +157,7 @@ impl Trainer for NetworkTrainer<'_> {
     fn probabilities(&mut self) -> Result<Vec<Vec<f64>>, Error> {
         let network = self.network.clone().expect("a method trains before it asks").fold_batch_norm();
         let files: Vec<PathBuf> = self.files.iter().map(|f| f.1.clone()).collect();
-        self.of_files(&network, &files)
+        of_files(self.store, self.context, self.data.classes, &network, &files)
     }
 
     fn fit_last_layer(&mut self, fit: LastLayerFit) -> Result<(), Error> {
@@ -232,28 +252,41 @@ impl NetworkTrainer<'_> {
     fn features(&self, network: &Network, files: &[PathBuf]) -> Result<Vec<f32>, Error> {
         let mut features = Vec::new();
         for chunk in files.chunks(BATCH) {
-            let map = network.features(self.load(chunk)?);
+            let map = network.features(self.store.load(chunk, &self.context.device)?);
             let values = pooled(map).into_data().convert::<f32>().try_into_vec::<f32>();
             features.extend(values.expect("converted to f32"));
         }
         Ok(features)
     }
+}
 
-    /// Pictures as they are, on a plain device.
-    fn load(&self, files: &[PathBuf]) -> Result<Tensor<4>, Error> {
-        let side = self.inputs.input().size;
-        let data = TensorData::new(self.store.values(files)?, [files.len(), 3, side, side]);
-        Ok(Tensor::from_data(data, &self.context.device))
+/// Class probabilities of pictures, one row each.
+fn of_files(
+    store: &Store,
+    context: &Context<'_>,
+    classes: usize,
+    network: &Network,
+    files: &[PathBuf],
+) -> Result<Vec<Vec<f64>>, Error> {
+    let mut probabilities = Vec::with_capacity(files.len());
+    for chunk in files.chunks(BATCH) {
+        let logits = numbers(network.forward(store.load(chunk, &context.device)?));
+        probabilities.extend(logits.chunks(classes).map(softmax));
     }
+    Ok(probabilities)
+}
 
-    fn of_files(&self, network: &Network, files: &[PathBuf]) -> Result<Vec<Vec<f64>>, Error> {
-        let mut probabilities = Vec::with_capacity(files.len());
-        for chunk in files.chunks(BATCH) {
-            let logits = numbers(network.forward(self.load(chunk)?));
-            probabilities.extend(logits.chunks(self.data.classes).map(softmax));
-        }
-        Ok(probabilities)
-    }
+/// Changes with everything that decides a phase's steps, and with the version of the program.
+fn fingerprint(
+    settings: &TrainSettings,
+    schedule: &Schedule,
+    visits: &Visits,
+    targets: &Targets,
+    rest: (&[(u64, PathBuf)], Outputs, bool),
+) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let text = format!("{version} {settings:?} {schedule:?} {visits:?} {targets:?} {rest:?}");
+    Sha256::digest(text).iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// Whether a phase is ERM as stage 1 does it.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 use scgs_data::{Pack, PictureError, Split, Step, Transform, read_rgb, resize_bilinear, stream, to_chw};
 
@@ -64,6 +65,15 @@ impl Store {
                 Ok(())
             }
         })
+    }
+
+    /// [`Self::values`] on a device.
+    ///
+    /// # Errors
+    /// [`Error::BadPictures`].
+    pub fn load(&self, paths: &[PathBuf], device: &Device) -> Result<Tensor<4>, Error> {
+        let side = self.input.size;
+        Ok(Tensor::from_data(TensorData::new(self.values(paths)?, [paths.len(), 3, side, side]), device))
     }
 
     /// As [`Self::values`], changed at random: `draws` names the random stream, each picture has its own by its place.
