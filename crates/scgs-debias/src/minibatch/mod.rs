@@ -162,8 +162,7 @@ pub fn train_kept<M: Module>(
             at.epoch += 1;
             at.sums = Sums::default();
         }
-        let mut rng = stream(schedule.stream.0, &schedule.stream.1, at.epoch as u64);
-        let batches = batch::epoch(&visits.rows, schedule.batch, &visits.sampler, &visits.mixing, &mut rng);
+        let batches = batches(schedule, visits, at.epoch);
         if batches.is_empty() {
             return Err(Error::NoBatch { stage: stage.to_owned() });
         }
@@ -222,6 +221,14 @@ pub fn train_kept<M: Module>(
         Some(average) => Ok((average.module(&model).train(), at.metrics)),
         None => Ok((model, at.metrics)),
     }
+}
+
+/// The batches of an epoch, counted from 1.
+pub(crate) fn batches(schedule: &Schedule, visits: &Visits, epoch: usize) -> Vec<Batch> {
+    let mut rng = stream(schedule.stream.0, &schedule.stream.1, epoch as u64);
+    let mut batches = batch::epoch(&visits.rows, schedule.batch, &visits.sampler, &visits.mixing, &mut rng);
+    batches.iter_mut().enumerate().for_each(|(number, batch)| batch.place = (epoch, number));
+    batches
 }
 
 /// Where a run is.

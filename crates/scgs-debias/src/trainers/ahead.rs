@@ -6,8 +6,6 @@ use std::{
     sync::mpsc::{Receiver, Sender, channel},
 };
 
-use scgs_data::stream;
-
 use crate::{
     Error,
     minibatch::{self, Batch, Schedule, Visits},
@@ -16,10 +14,7 @@ use crate::{
 /// Batches made ahead of the one in use; bounds memory, does not change any result.
 const AHEAD: usize = 2;
 
-/// The place of a batch: epoch, counted from 1, and number within it.
-pub(super) type Place = (usize, usize);
-
-/// The batches of a training run, as [`minibatch::train`] draws them.
+/// The batches of a training run from some place on.
 struct Plan<'a> {
     visits: &'a Visits,
     schedule: &'a Schedule,
@@ -29,63 +24,56 @@ struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    /// `None` after an epoch without batches, with which training ends.
-    fn next(&mut self) -> Option<(Place, Batch)> {
-        if self.at == self.batches.len() {
-            self.epoch += 1;
-            self.at = 0;
-            let mut rng = stream(self.schedule.stream.0, &self.schedule.stream.1, self.epoch as u64);
-            let Visits { rows, sampler, mixing } = self.visits;
-            self.batches = minibatch::epoch(rows, self.schedule.batch, sampler, mixing, &mut rng);
+    /// Goes on after this batch.
+    fn after(&mut self, batch: &Batch) {
+        let (epoch, number) = batch.place;
+        if self.epoch != epoch {
+            self.epoch = epoch;
+            self.batches = minibatch::batches(self.schedule, self.visits, epoch);
         }
-        let batch = self.batches.get(self.at)?.clone();
+        self.at = number + 1;
+    }
+
+    /// `None` after an epoch without batches, with which training ends.
+    fn next(&mut self) -> Option<Batch> {
+        if self.at >= self.batches.len() {
+            self.epoch += 1;
+            self.batches = minibatch::batches(self.schedule, self.visits, self.epoch);
+            self.at = 0;
+        }
         self.at += 1;
-        Some(((self.epoch, self.at - 1), batch))
+        self.batches.get(self.at - 1).cloned()
     }
 }
 
 /// What was asked for, and the way to ask.
 struct Asked<'a> {
     plan: Plan<'a>,
-    waiting: VecDeque<Batch>,
-    ask: Sender<(Place, Batch)>,
+    waiting: VecDeque<(usize, usize)>,
+    ask: Sender<Batch>,
     given: Receiver<Result<Vec<f32>, Error>>,
 }
 
 impl Asked<'_> {
-    fn ask(&mut self, place: Place, batch: Batch) {
-        self.waiting.push_back(batch.clone());
-        self.ask.send((place, batch)).expect("the thread ends after this value");
-    }
-
-    fn receive(&mut self) -> Result<Vec<f32>, Error> {
-        let values = self.given.recv().expect("the thread answers or the scope panics");
-        while self.waiting.len() < AHEAD
-            && let Some((place, batch)) = self.plan.next()
-        {
-            self.ask(place, batch);
-        }
-        values
+    fn ask(&mut self, batch: Batch) {
+        self.waiting.push_back(batch.place);
+        self.ask.send(batch).expect("the thread ends after this value");
     }
 
     fn values(&mut self, wanted: &Batch) -> Result<Vec<f32>, Error> {
-        while let Some(batch) = self.waiting.pop_front() {
-            let values = self.receive();
-            if batch == *wanted {
-                return values;
-            }
+        // The first batch of a run, which may be in the middle of its schedule.
+        if self.waiting.is_empty() {
+            self.plan.after(wanted);
+            self.ask(wanted.clone());
         }
-        // The first batch of a run, which may go on in the middle of its schedule.
-        let batches = self.plan.schedule.steps * self.plan.schedule.accumulate;
-        for _ in 0..=batches {
-            let Some((place, batch)) = self.plan.next() else { break };
-            if batch == *wanted {
-                self.ask(place, batch);
-                self.waiting.pop_back();
-                return self.receive();
-            }
+        assert_eq!(self.waiting.pop_front(), Some(wanted.place), "training asks in the order of its schedule");
+        let values = self.given.recv().expect("the thread answers or the scope panics");
+        while self.waiting.len() < AHEAD
+            && let Some(batch) = self.plan.next()
+        {
+            self.ask(batch);
         }
-        unreachable!("training draws its batches from the same stream");
+        values
     }
 }
 
@@ -94,16 +82,16 @@ impl Asked<'_> {
 pub(super) fn with_batches<R>(
     visits: &Visits,
     schedule: &Schedule,
-    make: impl Fn(&Batch, Place) -> Result<Vec<f32>, Error> + Sync,
+    make: impl Fn(&Batch) -> Result<Vec<f32>, Error> + Sync,
     train: impl FnOnce(&dyn Fn(&Batch) -> Result<Vec<f32>, Error>) -> R,
 ) -> R {
-    let (ask, asked) = channel::<(Place, Batch)>();
+    let (ask, asked) = channel::<Batch>();
     let (give, given) = channel();
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let give = give;
-            for (place, batch) in asked {
-                if give.send(make(&batch, place)).is_err() {
+            for batch in asked {
+                if give.send(make(&batch)).is_err() {
                     return;
                 }
             }
@@ -141,25 +129,23 @@ mod tests {
         Visits { rows: (0..7).collect(), sampler: Sampler::Shuffle, mixing: Mixing::None }
     }
 
-    fn drawn(schedule: &Schedule) -> Vec<Batch> {
-        let visits = visits();
-        let mut plan = Plan { visits: &visits, schedule, epoch: 0, batches: Vec::new(), at: 0 };
-        (0..8).map(|_| plan.next().unwrap().1).collect()
+    fn drawn() -> Vec<Batch> {
+        let (visits, schedule) = (visits(), schedule());
+        (1..=3).flat_map(|epoch| minibatch::batches(&schedule, &visits, epoch)).take(8).collect()
     }
 
-    fn rows(batch: &Batch, place: Place) -> Result<Vec<f32>, Error> {
-        Ok([place.0, place.1].into_iter().chain(batch.rows()).map(|v| v as f32).collect())
+    fn rows(batch: &Batch) -> Result<Vec<f32>, Error> {
+        Ok([batch.place.0, batch.place.1].into_iter().chain(batch.rows()).map(|v| v as f32).collect())
     }
 
     #[test]
     fn every_batch_gets_its_own_values_from_any_place_on() {
-        let schedule = schedule();
-        let all = drawn(&schedule);
-        // Three batches an epoch: place 4 is the second batch of epoch 2.
-        for from in [0, 4] {
-            with_batches(&visits(), &schedule, rows, |values| {
-                for (at, batch) in all.iter().enumerate().skip(from) {
-                    assert_eq!(values(batch).unwrap(), rows(batch, (at / 3 + 1, at % 3)).unwrap(), "batch {at}");
+        let all = drawn();
+        // Three batches an epoch: the second start is the second batch of epoch 2, the third one the last of it.
+        for from in [0, 4, 5] {
+            with_batches(&visits(), &schedule(), rows, |values| {
+                for batch in &all[from..] {
+                    assert_eq!(values(batch).unwrap(), rows(batch).unwrap());
                 }
             });
         }
@@ -167,13 +153,12 @@ mod tests {
 
     #[test]
     fn an_error_arrives_with_its_batch() {
-        let schedule = schedule();
-        let all = drawn(&schedule);
-        let make = |batch: &Batch, place: Place| match place {
+        let all = drawn();
+        let make = |batch: &Batch| match batch.place {
             (1, 1) => Err(Error::NoBatch { stage: "t".to_owned() }),
-            _ => rows(batch, place),
+            _ => rows(batch),
         };
-        with_batches(&visits(), &schedule, make, |values| {
+        with_batches(&visits(), &schedule(), make, |values| {
             values(&all[0]).unwrap();
             assert!(matches!(values(&all[1]), Err(Error::NoBatch { .. })));
         });

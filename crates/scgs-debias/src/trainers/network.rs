@@ -9,11 +9,7 @@ use burn::{
 use scgs_models::{HeadPolicy, Network, pooled};
 use sha2::{Digest, Sha256};
 
-use super::{
-    HeadTrainer, Matrix, Store, Watch,
-    ahead::{self, Place},
-    changed, steps,
-};
+use super::{HeadTrainer, Matrix, Store, Watch, ahead, changed, steps};
 use crate::{
     Context, Error,
     logistic::{Standardiser, softmax},
@@ -91,7 +87,8 @@ impl Trainer for NetworkTrainer<'_> {
         let (context, stage, input) = (self.context, self.stage, self.inputs.input());
         let (files, store, augment) = (self.files, self.store, settings.augment);
         let paths = |rows: &[usize]| rows.iter().map(|&row| files[row].1.clone()).collect::<Vec<PathBuf>>();
-        let make = |batch: &Batch, (epoch, number): Place| {
+        let make = |batch: &Batch| {
+            let (epoch, number) = batch.place;
             changed::mixed(input.size, &batch.items, &|of, rows| {
                 let name = format!("augment/{}/{epoch}/{number}/{of:?}", schedule.stream.1);
                 store.augmented(&paths(rows), augment, (schedule.stream.0, &name))
