@@ -85,9 +85,9 @@ fn the_table_has_the_numbers_of(results: &Value, folder: &Path) {
                     && line[at("measure")] == measure
                     && line[at("group")] == group
             });
-            let value = found.next().unwrap_or_else(|| panic!("no line for {measure} {group}"))[at(column)].parse();
-            assert!(found.next().is_none(), "two lines for {measure} {group}");
-            value.unwrap()
+            let line = found.next();
+            assert!(line.is_some() && found.next().is_none(), "one line for {measure} {group}");
+            line.unwrap()[at(column)].parse().unwrap()
         };
         for measure in ["plain", "train_weighted", "group_mean", "worst_group"] {
             assert_eq!(of(measure, "", "value"), row[measure].as_f64().unwrap(), "{measure}");
@@ -125,7 +125,8 @@ fn every_file_is_as_documented(folder: &Path) {
             inner
         };
         let entry = entries.iter().find(|e| documented::matches(&e.pattern, name));
-        let entry = entry.unwrap_or_else(|| panic!("{inner} is not in docs/reference/files.md"));
+        assert!(entry.is_some(), "{inner} is not in docs/reference/files.md");
+        let entry = entry.unwrap();
         let found = documented::names(&runs.join(hash).join(inner)).unwrap();
         if kind == "csv" && found != [""] {
             let fixed: Vec<_> = entry.names.iter().filter(|n| !n.contains('*')).collect();
@@ -133,8 +134,8 @@ fn every_file_is_as_documented(folder: &Path) {
         }
         for name in found.iter().filter(|name| !name.is_empty()) {
             let documented = entry.names.iter().find(|n| documented::matches(n, name));
-            let documented = documented.unwrap_or_else(|| panic!("{inner}: `{name}` is not documented"));
-            unseen.remove(&(entry.pattern.clone(), documented.clone()));
+            assert!(documented.is_some(), "{inner}: `{name}` is not documented");
+            unseen.remove(&(entry.pattern.clone(), documented.unwrap().clone()));
         }
     }
     assert!(unseen.is_empty(), "documented, but not in a run: {unseen:?}");
