@@ -67,6 +67,28 @@ fn every_arm_is_there_and_every_average_follows_from_the_counts() {
     }
     the_table_has_the_numbers_of(&printed, dir.path());
     every_file_is_as_documented(dir.path());
+    examples_are_drawn(dir.path());
+}
+
+/// `scgs report --examples`: three rows of four tiles, as PNG or JPEG.
+fn examples_are_drawn(folder: &Path) {
+    let run = run_folder(folder);
+    let run = run.to_str().unwrap();
+    for name in ["chain.png", "chain.jpg"] {
+        finish(&mut scgs(folder, &["report", run, "--examples", name])).expect(0, &[]);
+        let picture = image::open(folder.join(name)).unwrap();
+        assert_eq!((picture.width(), picture.height()), (4 * 131 + 3, 3 * 131 + 3), "{name}");
+    }
+    finish(&mut scgs(folder, &["report", run, "--examples", "chain.gif"]))
+        .expect(2, &["chain.gif: expected a name ending"]);
+}
+
+/// `runs/habitat/<hash>` of the one run in a folder.
+fn run_folder(folder: &Path) -> PathBuf {
+    let runs = folder.join("runs/habitat");
+    let files = hashes(&runs).unwrap();
+    let config = files.keys().find(|p| p.ends_with("seed-0/config.toml")).unwrap();
+    runs.join(config).parent().and_then(Path::parent).unwrap().to_owned()
 }
 
 /// `results.csv` against `results.json`.
