@@ -2,6 +2,7 @@
 
 #[cfg(unix)]
 pub mod browser;
+pub mod chaos;
 pub mod documented;
 pub mod mock_run;
 

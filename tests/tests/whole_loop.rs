@@ -16,7 +16,7 @@ use serde_json::Value;
 fn products(folder: &Path) -> BTreeMap<PathBuf, String> {
     let mut files = hashes(&folder.join("runs")).unwrap();
     // The markers repeat the folder's name; how long a stage took differs, and the page shows it.
-    let apart = ["done", "history.json", "index.html"];
+    let apart = ["done", "history.json", "run.json", "index.html"];
     files.retain(|path, _| path.file_name().is_some_and(|n| apart.iter().all(|a| n != *a)));
     files
 }

@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a terminal program: its output is its result")]
 
 mod bench;
+mod chaos;
 mod download;
 mod fixtures;
 mod method_pages;
@@ -66,6 +67,12 @@ Examples:
       resumed where it stopped, verified, and there whole or not at all
 
 Exit codes: 0 done, 1 a check failed, 2 bad input or something is missing";
+const CHAOS: &str = "\
+Examples:
+  cargo xtask chaos --kills 50
+      kills runs at random moments of every stage, lets them go on and compares every file: docs/experiments/chaos.md
+
+Exit codes: 0 every file is the same, 1 a file differs, 2 bad input or something is missing";
 const TEST: &str = "\
 Examples:
   cargo xtask test
@@ -96,6 +103,9 @@ enum Command {
     /// Make a look-alike of a published data set: its layout and proportions with pictures of Habitat.
     #[command(after_help = EXIT_CODES)]
     Fixtures(fixtures::Args),
+    /// Kill runs at random moments and compare what they leave with undisturbed ones.
+    #[command(after_help = CHAOS)]
+    Chaos(chaos::Args),
     /// Run everything a contributor must see green, cheapest first.
     #[command(after_help = TEST)]
     Test(test::Args),
@@ -127,6 +137,7 @@ fn run(command: &Command) -> anyhow::Result<Outcome> {
         Command::Reference(args) => reference::run(&workspace, args),
         Command::Bench(args) => bench::run(&workspace, args),
         Command::Fixtures(args) => fixtures::run(&workspace, args),
+        Command::Chaos(args) => chaos::run(&workspace, args),
         Command::Test(args) => test::run(&workspace, args),
         Command::Tidy => tidy::run(&workspace),
         Command::Setup => setup::run(&workspace),

@@ -39,6 +39,9 @@ pub(crate) struct Args {
     /// Number of seeds
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     seeds: Option<u32>,
+    /// The first seed; the others follow it
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
     /// Arms to compare, separated by commas, or `all`
     #[arg(long, value_name = "A,B")]
     methods: Option<String>,
@@ -110,7 +113,8 @@ fn suite_arguments(args: &Args, suite: &str, root: &Path) -> anyhow::Result<Vec<
     }
     let page = if suite == "claims" { dataset.clone() } else { format!("{dataset}-{suite}") };
     let seeds = args.seeds.map_or_else(String::new, |n| format!(" --seeds {n}"));
-    let command = format!("cargo xtask reproduce {dataset} --suite {suite}{seeds}");
+    let first = args.seed.map_or_else(String::new, |n| format!(" --seed {n}"));
+    let command = format!("cargo xtask reproduce {dataset} --suite {suite}{seeds}{first}");
     let mut out: Vec<OsString> = vec!["suite".into(), file.into(), "--out".into()];
     out.push(root.join("docs").join("experiments").join(format!("{page}.md")).into());
     out.extend(["--command".into(), command.into()]);
@@ -141,6 +145,7 @@ fn common_options(args: &Args, root: &Path) -> Vec<OsString> {
     };
     option("--datasets", Some(root.join("datasets").into()));
     option("--seeds", args.seeds.map(|n| n.to_string().into()));
+    option("--seed", args.seed.map(|n| n.to_string().into()));
     option("--profile", args.profile.map(|p| value_name(p).into()));
     option("--device", args.device.clone().map(Into::into));
     option("--data-dir", args.data_dir.clone().map(Into::into));
@@ -218,12 +223,13 @@ mod tests {
         let suites = root.path().join("datasets").join("suites");
         fs_err::create_dir_all(&suites).unwrap();
         fs_err::write(suites.join("habitat-claims.toml"), "").unwrap();
-        let line = Line::try_parse_from(["reproduce", "habitat", "--suite", "claims", "--seeds", "2"]).unwrap();
+        let line =
+            Line::try_parse_from(["reproduce", "habitat", "--suite", "claims", "--seeds", "2", "--seed", "5"]).unwrap();
         let got = suite_arguments(&line.args, "claims", root.path()).unwrap();
         let got: Vec<String> = got.into_iter().map(|a| a.into_string().unwrap()).collect();
         assert_eq!(got[0], "suite");
         assert!(got[1].ends_with("habitat-claims.toml") && got[3].ends_with("habitat.md"), "{got:?}");
-        assert_eq!(got[5], "cargo xtask reproduce habitat --suite claims --seeds 2");
+        assert_eq!(got[5], "cargo xtask reproduce habitat --suite claims --seeds 2 --seed 5");
         let message = suite_arguments(&line.args, "other", root.path()).unwrap_err().to_string();
         assert!(message.contains("there are: habitat-claims"), "{message}");
         assert!(Line::try_parse_from(["reproduce", "habitat", "--suite", "../x"]).is_err());

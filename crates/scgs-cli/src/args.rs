@@ -38,6 +38,10 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Run many configurations with the same seeds and put them on one page
     Suite(SuiteArgs),
+    /// Paint a part of a run's new pictures: many processes may paint at once
+    Synthesize(crate::args_runs::SynthesizeArgs),
+    /// Check what the parts painted, and finish the stage
+    Merge(crate::args_runs::MergeArgs),
     /// Train one method alone and report its accuracy per group
     Train(TrainArgs),
     /// Search settings, and rank them by accuracy on the validation split
@@ -150,6 +154,15 @@ pub(crate) struct RunArgs {
     /// Print the plan, with time and disk estimates from a short calibration, and stop
     #[arg(long)]
     pub dry_run: bool,
+    /// Stop early, and print the folder
+    #[arg(long, value_name = "STAGE")]
+    pub until: Option<crate::args_runs::Until>,
+    /// What is watched.
+    #[command(flatten)]
+    pub watch: crate::args_runs::WatchArgs,
+    /// How the run is spread over processes.
+    #[command(flatten)]
+    pub launch: crate::args_runs::LaunchArgs,
     /// Where computations happen.
     #[command(flatten)]
     pub device: DeviceArgs,
@@ -311,6 +324,8 @@ impl Cli {
         match &self.command {
             Command::Run(a) => a.common.quiet,
             Command::Suite(a) => a.common.quiet,
+            Command::Synthesize(a) => a.common.quiet,
+            Command::Merge(a) => a.common.quiet,
             Command::Train(a) => a.common.quiet,
             Command::Sweep(a) => a.common.quiet,
             Command::Eval(a) => a.common.quiet,

@@ -15,6 +15,10 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("scgs run --dataset habitat --profile quick", "the same, small: to see that everything works"),
             ("scgs run --dataset habitat --methods erm,duplicate,scgs --seeds 5", "with a spread"),
             ("scgs run --dataset waterbirds --data-dir data/waterbirds --device cuda:0", "your own copy, on a GPU"),
+            (
+                "scgs run --dataset celeba --data-dir data/celeba --launcher slurm --shards 64 --slurm=--gres=gpu:1 --dry-run",
+                "the scripts for a cluster; without --dry-run they are submitted",
+            ),
             ("scgs run --config my-run.toml --set synthesis.share=1.0 --dry-run", "print every setting and stop"),
         ],
     ),
@@ -31,6 +35,14 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ),
         ],
     ),
+    (
+        "synthesize",
+        &[(
+            "scgs synthesize --dataset habitat --shard 3/8",
+            "the third of eight parts, after `scgs run --dataset habitat --until masks`",
+        )],
+    ),
+    ("merge", &[("scgs merge runs/habitat/0123456789ab/seed-0", "missing, duplicate and corrupt pictures are named")]),
     (
         "train",
         &[

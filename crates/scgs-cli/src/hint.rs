@@ -20,6 +20,10 @@ pub(crate) fn hint(error: &anyhow::Error, command: &str) -> Option<String> {
         Some(Error::EmptyErrorSet { .. } | Error::NoSource { .. } | Error::NoMask { .. }) => {
             Some("docs/architecture.md says how the error set, sources and masks are chosen")
         }
+        Some(Error::NotReady { .. }) => Some("docs/scale.md shows a run in parts, from masks to report"),
+        Some(Error::Held { .. }) => Some(
+            "other seeds and settings have folders of their own, and --runs DIR starts elsewhere; docs/architecture.md is about locks",
+        ),
         Some(Error::RunFolder { .. }) => Some("docs/architecture.md lists what each stage writes"),
         Some(Error::Data(_) | Error::BadPictures { .. } | Error::EmptyGroup { .. }) => {
             Some("datasets/waterbirds.toml shows the layout of a data set")

@@ -5,6 +5,7 @@ mod args_data;
 mod args_inpaint;
 mod args_inpainter;
 mod args_masks;
+mod args_runs;
 mod args_tools;
 mod args_train;
 mod commands;
@@ -13,6 +14,8 @@ mod device;
 mod files;
 mod help;
 mod hint;
+mod launch;
+mod ledger;
 mod overlay;
 mod progress;
 mod report;
@@ -59,6 +62,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(args) => commands::run::run(&args),
         Command::Suite(args) => commands::suite::run(&args),
         Command::Train(args) => commands::train::run(&args),
+        Command::Synthesize(args) => commands::synthesize::run(&args),
+        Command::Merge(args) => commands::merge::run(&args),
         Command::Sweep(args) => commands::sweep::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
         Command::Report(args) => commands::report::run(&args),

@@ -68,6 +68,8 @@ pub(crate) fn show(event: Event) {
             span.pb_start();
             *current = Some(span);
         }
+        Event::Opened { .. } => {}
+        Event::Notice { text } => notice(&format!("  note: {text}")),
         Event::Advanced { done } => {
             if let Some(span) = current.as_ref() {
                 span.pb_set_position(done as u64);

@@ -71,13 +71,28 @@ pub struct HabitatConfig {
     pub alien_share: f64,
     /// What is correlated with the class: `place` or `frame`.
     pub cue: Cue,
+    /// Least and largest share of a picture that the object covers, drawn evenly between them; 0.02..=0.5. The smaller
+    /// the object, the more a classifier leans on the cue.
+    pub object_area: (f64, f64),
 }
 
 impl Default for HabitatConfig {
     fn default() -> Self {
-        Self { size: 128, train: 1200, val: 400, test: 800, correlation: 0.95, alien_share: 0.25, cue: Cue::Place }
+        Self {
+            size: 128,
+            train: 1200,
+            val: 400,
+            test: 800,
+            correlation: 0.95,
+            alien_share: 0.25,
+            cue: Cue::Place,
+            object_area: OBJECT_AREA,
+        }
     }
 }
+
+/// The default of [`HabitatConfig::object_area`], and what stand-alone composites have.
+pub(crate) const OBJECT_AREA: (f64, f64) = (0.10, 0.34);
 
 /// The most pictures a split may have: ids in file names have five digits.
 const MAX_PICTURES: usize = 30_000;
@@ -108,6 +123,10 @@ impl HabitatConfig {
         }
         if !(0.0..=0.9).contains(&self.alien_share) {
             problems.push(format!("alien_share is {}, expected 0..=0.9", self.alien_share));
+        }
+        let (least, largest) = self.object_area;
+        if !(0.02 <= least && least <= largest && largest <= 0.5) {
+            problems.push(format!("object_area is [{least}, {largest}], expected 0.02 <= least <= largest <= 0.5"));
         }
         if problems.is_empty() { Ok(()) } else { Err(DataError::Settings(problems)) }
     }
@@ -195,7 +214,7 @@ fn read(pack: &Pack, [mammals, birds, land, water]: &[Vec<usize>; 4]) -> Result<
 /// Draws a crop of a background and puts a cut-out on it, as every picture of Habitat is made: the picture, and its
 /// object in 255 with a grey soft edge. `size` is the side in pixels.
 pub fn composite(background: &RgbImage, cutout: &RgbaImage, size: u32, rng: &mut ChaCha8Rng) -> (RgbImage, GrayImage) {
-    let composed = picture::compose(background, cutout, size, rng);
+    let composed = picture::compose(background, cutout, size, OBJECT_AREA, rng);
     (composed.picture, composed.mask)
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     time::Instant,
 };
@@ -25,6 +25,16 @@ pub enum Event {
     Advanced {
         /// Items so far.
         done: usize,
+    },
+    /// A run's folder is open for writing.
+    Opened {
+        /// The folder of the seed.
+        folder: PathBuf,
+    },
+    /// Something that a person should know, and that changes no result.
+    Notice {
+        /// One line.
+        text: String,
     },
     /// A stage is finished.
     Finished {

@@ -144,6 +144,37 @@ pub enum Error {
         /// The reason and the way out.
         why: String,
     },
+    /// Occurs when another process writes the run's folder.
+    #[error("{} is being written by {holder}; wait for it, or end it and run the same command again", folder.display())]
+    Held {
+        /// The folder.
+        folder: PathBuf,
+        /// Who: process, host, command, last sign of life.
+        holder: String,
+    },
+    /// Occurs when a stage is about to write more than there is room for.
+    #[error(
+        "{stage} writes about {:.0} MB, {:.0} MB are free in {}: make room, or give --runs on another disk; finished stages are kept",
+        needed / 1e6, free / 1e6, folder.display()
+    )]
+    NoSpace {
+        /// The stage.
+        stage: String,
+        /// Where.
+        folder: PathBuf,
+        /// Bytes, on the high side.
+        needed: f64,
+        /// Bytes.
+        free: f64,
+    },
+    /// Occurs when a stage is asked for alone and one before it is not finished.
+    #[error("{stage} needs {needs}, which is not finished: run `scgs run --until masks` with the same options first")]
+    NotReady {
+        /// What was asked for.
+        stage: String,
+        /// What it needs.
+        needs: String,
+    },
     /// Occurs when the run was cancelled.
     #[error("interrupted during {stage}; the same command goes on from here")]
     Interrupted {

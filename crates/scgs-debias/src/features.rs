@@ -1,6 +1,8 @@
 //! What the network makes of pictures: pooled features, and features of the background alone.
 
-use std::{path::Path, sync::Arc};
+mod partial;
+
+use std::{iter::Skip, path::Path, sync::Arc};
 
 use burn::tensor::{Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -45,11 +47,33 @@ impl Features {
         input: Input,
         pictures: &[(u64, std::path::PathBuf)],
     ) -> Result<Self, Error> {
+        Self::compute_kept(context, stage, network, input, pictures, None)
+    }
+
+    /// [`Self::compute`] that goes on from the file `partial`, if a process that was stopped left it there, and adds to it. The
+    /// caller removes it when the features are saved (a finished stage loses its `.partial` files).
+    ///
+    /// # Errors
+    /// Those of [`Self::compute`], and [`Error::Io`].
+    pub fn compute_kept(
+        context: &Context<'_>,
+        stage: &str,
+        network: &Network,
+        input: Input,
+        pictures: &[(u64, std::path::PathBuf)],
+        partial: Option<&Path>,
+    ) -> Result<Self, Error> {
         let width = input.architecture.feature_width();
         let mut features =
             Self { ids: pictures.iter().map(|p| p.0).collect(), width, pooled: Vec::new(), background: Vec::new() };
-        let batches = input.batches(context, stage, pictures.iter().map(|p| p.1.clone()).collect())?;
         let mut done = 0;
+        let mut kept = None;
+        if let Some(path) = partial {
+            let (file, rows) = partial::Partial::open(path, &mut features, input.size)?;
+            (kept, done) = (Some(file), rows);
+            context.advance(stage, done)?;
+        }
+        let batches = input.batches(context, stage, pictures.iter().map(|p| p.1.clone()).collect(), done)?;
         for values in batches {
             let values = values.map_err(bad_pictures)?;
             let n = values.len() / (3 * input.size * input.size);
@@ -62,6 +86,9 @@ impl Features {
             for picture in values.chunks(channels * cells).take(n) {
                 features.pooled.extend(mean_of_cells(picture, cells, None));
                 features.background.extend(mean_of_cells(picture, cells, Some(&quiet_cells(picture, cells))));
+            }
+            if let Some(kept) = &mut kept {
+                kept.push(&features, n)?;
             }
             context.advance(stage, done)?;
         }
@@ -144,28 +171,46 @@ impl Input {
         load_batch(paths, self.size as u32, &self.normalisation()).map_err(bad_pictures)
     }
 
-    /// Batches of pictures in order, the next ones made while one is used; from the packed cache of `stage` where the
+    /// Batches of pictures in order without the first `done`, a multiple of the batch or all; the next ones are made while one is used; from the packed cache of `stage` where the
     /// context has one, which is built first where it is missing or stale. The values are those of [`Self::values`].
     ///
     /// # Errors
     /// [`Error::Io`] for a cache that cannot be written, [`Error::BadPictures`] and [`Error::Interrupted`] while it is built.
-    pub fn batches(self, context: &Context<'_>, stage: &str, paths: Vec<std::path::PathBuf>) -> Result<Batches, Error> {
-        let prepare = Prepare::square(self.size as u32, self.normalisation());
-        let pack = match context.cache {
-            None => None,
-            Some(folder) => {
-                let file = folder.join(format!("{stage}-{}.pack", self.size));
-                let pack = Pack::open_or_build(&file, &paths, &prepare, &mut |_| {
-                    !context.cancelled.load(std::sync::atomic::Ordering::Relaxed)
-                });
-                Some(Arc::new(pack.map_err(|error| match error {
-                    PackError::Io(error) => Error::Io(error),
-                    PackError::Pictures(bad) => bad_pictures(bad),
-                    PackError::Stopped => Error::Interrupted { stage: stage.to_owned() },
-                })?))
-            }
-        };
-        Ok(Batches::new(paths, prepare, BATCH, AHEAD, pack))
+    pub fn batches(
+        self,
+        context: &Context<'_>,
+        stage: &str,
+        mut paths: Vec<std::path::PathBuf>,
+        done: usize,
+    ) -> Result<Skip<Batches>, Error> {
+        let pack = self.pack(context, stage, &paths)?;
+        // A pack is of all pictures, and what is in it costs nothing; others are not decoded again.
+        let skip = if pack.is_some() { done.div_ceil(BATCH) } else { 0 };
+        if pack.is_none() {
+            paths.drain(..done);
+        }
+        Ok(Batches::new(paths, self.prepare(), BATCH, AHEAD, pack.map(Arc::new)).skip(skip))
+    }
+
+    /// The packed cache of `stage` where the context has a folder for it; it is built first where it is missing or stale.
+    ///
+    /// # Errors
+    /// Those of [`Self::batches`].
+    pub fn pack(self, context: &Context<'_>, stage: &str, paths: &[std::path::PathBuf]) -> Result<Option<Pack>, Error> {
+        let Some(folder) = context.cache else { return Ok(None) };
+        let file = folder.join(format!("{stage}-{}.pack", self.size));
+        let pack = Pack::open_or_build(&file, paths, &self.prepare(), &mut |_| {
+            !context.cancelled.load(std::sync::atomic::Ordering::Relaxed)
+        });
+        pack.map(Some).map_err(|error| match error {
+            PackError::Io(error) => Error::Io(error),
+            PackError::Pictures(bad) => bad_pictures(bad),
+            PackError::Stopped => Error::Interrupted { stage: stage.to_owned() },
+        })
+    }
+
+    fn prepare(self) -> Prepare {
+        Prepare::square(self.size as u32, self.normalisation())
     }
 
     /// Decodes, resizes and scales pictures: `[N, 3, size, size]` on the context's device.
@@ -179,7 +224,7 @@ impl Input {
     }
 }
 
-fn bad_pictures(bad: Vec<PictureError>) -> Error {
+pub(crate) fn bad_pictures(bad: Vec<PictureError>) -> Error {
     Error::BadPictures { bad: bad.iter().map(ToString::to_string).collect(), allowed: 0 }
 }
 

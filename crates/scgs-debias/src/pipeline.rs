@@ -1,5 +1,6 @@
 //! The whole loop for one seed: data, stages, arms, results.
 
+mod parts;
 mod single;
 
 use std::{
@@ -11,15 +12,19 @@ use scgs_data::{Definition, Grouped, Index, ReadOptions, Split, habitat};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+pub use parts::{Merged, merge, paint_shard, until_masks};
 pub use single::{Identity, Single, refusals, train_one};
 
 use crate::{
     Context, Error, Event, Results, RunData, RunFolder, Settings,
     arms::{Arm, Pictures},
-    diagnostics, results, run_folder,
+    diagnostics,
+    lock::{self, Lock},
+    results, run_folder,
     selection::Criterion,
     settings::InpainterKind,
     shared::Shared,
+    space::Needs,
     stages::{
         Inputs, chain, clusters, erm, errors, evaluate, masks, objects, pictures,
         sources::{self, Variant},
@@ -197,6 +202,11 @@ impl Opened {
 /// # Errors
 /// Those of the data set, the weights file and the run folder.
 pub fn open(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Opened, Error> {
+    open_as(plan, seed, context, None)
+}
+
+/// [`open`] for who writes the whole folder, or the part of it with this name.
+fn open_as(plan: &Plan, seed: u64, context: &Context<'_>, part: Option<&str>) -> Result<Opened, Error> {
     crate::stages::diffusion::check(&plan.settings)?;
     let weights = plan.weights()?;
     let weights_sha256 = weights.as_deref().map(sha256_of).transpose()?;
@@ -217,6 +227,16 @@ pub fn open(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Opened, Err
     let parent = runs.join(keyed.hash(&identity));
     let shared = Shared::new(&runs, &identity, &keyed);
     let folder = RunFolder::open(&parent, seed)?.sharing(shared);
+    let folder = match part {
+        None => {
+            let lock = Lock::whole(folder.root(), context)?;
+            folder.held(lock).tidied()?
+        }
+        Some(part) => {
+            let lock = Lock::part(folder.root(), part, context)?;
+            folder.held(lock)
+        }
+    };
     RunData::write(&folder, &plan.runs, &plan.definition, grouped.index(), plan.accept_counts, digest)?;
     let config = toml::to_string(&plan.settings).expect("settings are plain TOML values");
     scgs_data::atomic::write(folder.root().join("config.toml"), config.as_bytes())?;
@@ -237,7 +257,11 @@ pub fn open(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Opened, Err
         shipped.is_dir().then_some(shipped)
     });
     let prompts = (0..grouped.index().classes.len()).map(|label| plan.definition.prompts_of(label)).collect();
-    Ok(Opened { grouped, balanced, parent, folder, weights, small_model, backgrounds, prompts })
+    (context.report)(Event::Opened { folder: folder.root().to_owned() });
+    let mut opened = Opened { grouped, balanced, parent, folder, weights, small_model, backgrounds, prompts };
+    let needs = Needs::of(opened.inputs(plan));
+    opened.folder = opened.folder.needing(needs);
+    Ok(opened)
 }
 
 /// Stages 0 to 3: readable pictures, the ERM classifier, the error set, its clusters.
@@ -281,31 +305,47 @@ pub fn run(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<Outcome, Err
             run_folder::write_json(&path, &diagnostics::compute(inputs, context, grouped, &finished)?)?;
         }
     }
+    // Seeds of one configuration may end at once; none must leave the other out.
+    let turn = lock::wait_for(&parent.join("lock"), "results.json", context)?;
     write_results(plan, parent, folder, grouped)?;
+    drop(turn);
     Ok(Outcome { seed_folder: folder.root().to_owned(), run_folder: parent.clone() })
 }
 
 /// The stages before the arms, as far as the arms need them. Nothing here has seen a group label.
 fn stages(inputs: Inputs<'_>, context: &Context<'_>, arms: &[Arm]) -> Result<(), Error> {
+    stages_until(inputs, context, arms, None)
+}
+
+/// The variants whose pictures the arms train on, in their order.
+fn variants(arms: &[Arm]) -> Vec<Variant> {
+    let mut variants: Vec<Variant> = Vec::new();
+    for arm in arms {
+        if let Pictures::Scgs(variant) = arm.pictures
+            && !variants.contains(&variant)
+        {
+            variants.push(variant);
+        }
+    }
+    variants
+}
+
+/// [`stages`] without those whose number is `before` or higher.
+fn stages_until(inputs: Inputs<'_>, context: &Context<'_>, arms: &[Arm], before: Option<char>) -> Result<(), Error> {
     pictures::run(inputs, context)?;
     erm::run(inputs, context)?;
     if arms.iter().any(|a| a.needs_errors()) {
         errors::run(inputs, context)?;
     }
-    let variants: Vec<Variant> = arms
-        .iter()
-        .filter_map(|a| match a.pictures {
-            Pictures::Scgs(variant) => Some(variant),
-            Pictures::Real | Pictures::Duplicate | Pictures::Balanced => None,
-        })
-        .collect();
+    let variants = variants(arms);
     if !variants.is_empty() || arms.iter().any(|a| a.pictures == Pictures::Duplicate) {
         clusters::run(inputs, context)?;
     }
     // Two variants may share a stage; each is announced once.
     let mut seen = BTreeSet::new();
     for (stage, make) in variants.into_iter().flat_map(|variant| steps(inputs.settings, variant)) {
-        if seen.insert(stage) {
+        let wanted = before.is_none_or(|before| stage.chars().next().is_some_and(|number| number < before));
+        if wanted && seen.insert(stage) {
             make(inputs, context)?;
         }
     }
@@ -351,7 +391,8 @@ fn data(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<(Grouped, Optio
     let text = toml::to_string(config).expect("settings are plain TOML values");
     let key: String = Sha256::digest(text).iter().take(6).map(|b| format!("{b:02x}")).collect();
     let root = plan.runs.join(&plan.definition.name).join("data").join(key).join(format!("seed-{seed}"));
-    let compose = |stage: &str, folder: &Path, balanced: bool| {
+    let compose = |stage: &str, folder: &Path, balanced: bool| -> Result<Grouped, Error> {
+        let turn = lock::wait_for(&root.join("lock"), stage, context)?;
         let clock = context.start(stage, 0);
         let reused = folder.join("done").is_file();
         let progress = |done: usize, total: usize| {
@@ -365,12 +406,13 @@ fn data(plan: &Plan, seed: u64, context: &Context<'_>) -> Result<(Grouped, Optio
         } else {
             habitat::compose(&pack, folder, config, seed, &progress)?;
         }
+        drop(turn);
         let summary = format!("composed from {}", pack.display());
         let seconds = if reused { 0.0 } else { clock.elapsed().as_secs_f64() };
         (context.report)(Event::Finished { stage: stage.to_owned(), summary, seconds, reused });
         // The balanced twin has a training split only.
         let options = ReadOptions { allow_empty_groups: balanced, ..ReadOptions::default() };
-        scgs_data::read(&plan.definition, folder, options)
+        Ok(scgs_data::read(&plan.definition, folder, options)?)
     };
     let grouped = compose("data", &root.join("biased"), false)?;
     let balanced = plan

@@ -1,14 +1,26 @@
 //! The folder of one run: a sub-folder per stage, each with a `done` marker when it is finished.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use scgs_data::atomic;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     Context, Error, Event,
+    lock::Lock,
     shared::{self, Shared},
+    space::Needs,
 };
+
+/// Folder in a stage's folder from which an interrupted training goes on.
+pub(crate) const CHECKPOINTS: &str = "checkpoints";
+/// Folders that a finished stage does not have.
+pub(crate) const UNFINISHED: [&str; 2] = [CHECKPOINTS, crate::stages::synthesis::shard::FOLDER];
+/// End of the names of files from which an interrupted stage goes on.
+pub(crate) const PARTIAL: &str = ".partial";
 
 /// `runs/<dataset>/<config-hash>/seed-<n>/`
 #[derive(Debug, Clone)]
@@ -17,6 +29,8 @@ pub struct RunFolder {
     /// The seed from which every random stream of the run derives.
     pub seed: u64,
     shared: Option<Shared>,
+    lock: Option<Arc<Lock>>,
+    needs: Option<Needs>,
 }
 
 impl RunFolder {
@@ -27,7 +41,23 @@ impl RunFolder {
     pub fn open(parent: &Path, seed: u64) -> Result<Self, Error> {
         let root = parent.join(format!("seed-{seed}"));
         fs_err::create_dir_all(&root)?;
-        Ok(Self { root, seed, shared: None })
+        Ok(Self { root, seed, shared: None, lock: None, needs: None })
+    }
+
+    /// Writes only as long as `lock` is held.
+    pub(crate) fn held(self, lock: Lock) -> Self {
+        Self { lock: Some(Arc::new(lock)), ..self }
+    }
+
+    /// Looks for room before each stage.
+    pub(crate) fn needing(self, needs: Needs) -> Self {
+        Self { needs: Some(needs), ..self }
+    }
+
+    /// Removes files of the seed itself that a killed process was writing; only who holds the lock may.
+    pub(crate) fn tidied(self) -> Result<Self, Error> {
+        remove_torn(&self.root, false)?;
+        Ok(self)
     }
 
     /// Takes finished stages of other configurations over, and lets them take this run's.
@@ -65,26 +95,82 @@ impl RunFolder {
     ) -> Result<(), Error> {
         let folder = self.root.join(stage);
         let marker = folder.join("done");
-        let other = || self.shared.as_ref().and_then(|s| s.find(stage, self.seed, &folder));
-        if let Some(other) = (!marker.is_file()).then(other).flatten() {
-            shared::take_over(&other, &folder)?;
+        // Held while the stage is computed: whoever agrees in it waits, and then finds it finished.
+        let mut turn = None;
+        if let Some(shared) = self.shared.as_ref().filter(|_| !marker.is_file()) {
+            turn = Some(shared.turn(stage, self.seed, context)?);
+            if let Some(other) = shared.find(stage, self.seed, &folder) {
+                shared::take_over(&other, &folder)?;
+            }
         }
         if marker.is_file() {
+            remove_unfinished(&folder)?;
+            if let Some(shared) = &self.shared {
+                // A process that was killed just after the marker has told nobody.
+                shared.announce_once(stage, self.seed, &self.root)?;
+            }
             let summary = fs_err::read_to_string(&marker)?.trim_end().to_owned();
             (context.report)(Event::Finished { stage: stage.to_owned(), summary, seconds: 0.0, reused: true });
             return Ok(());
         }
+        if let Some(needs) = &self.needs {
+            needs.check(&self.root, stage)?;
+        }
         fs_err::create_dir_all(&folder)?;
         let clock = context.start(stage, total);
         let summary = work(&folder)?;
+        if let Some(lock) = &self.lock {
+            lock.check()?;
+            remove_torn(&folder, true)?;
+        }
         atomic::write(&marker, format!("{summary}\n").as_bytes())?;
+        remove_unfinished(&folder)?;
         if let Some(shared) = &self.shared {
             shared.announce(stage, self.seed, &self.root)?;
         }
+        drop(turn);
         let seconds = clock.elapsed().as_secs_f64();
         (context.report)(Event::Finished { stage: stage.to_owned(), summary, seconds, reused: false });
         Ok(())
     }
+}
+
+/// Removes from a finished stage what only an unfinished one needs.
+fn remove_unfinished(folder: &Path) -> Result<(), Error> {
+    for name in UNFINISHED {
+        if folder.join(name).is_dir() {
+            fs_err::remove_dir_all(folder.join(name))?;
+        }
+    }
+    for entry in fs_err::read_dir(folder)? {
+        let path = entry?.path();
+        if is_unfinished(&path) && path.is_file() {
+            fs_err::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes what processes that were killed were writing, in `folder` and below it as far as `deep`.
+fn remove_torn(folder: &Path, deep: bool) -> Result<(), Error> {
+    for entry in fs_err::read_dir(folder)? {
+        let entry = entry?;
+        let (path, is_folder) = (entry.path(), entry.file_type()?.is_dir());
+        let torn = entry.file_name().to_string_lossy().starts_with(atomic::TEMPORARY_PREFIX);
+        match (torn, is_folder) {
+            (true, true) => fs_err::remove_dir_all(path)?,
+            (true, false) => fs_err::remove_file(path)?,
+            (false, true) if deep => remove_torn(&path, deep)?,
+            (false, _) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file is what an interrupted attempt goes on from, or was writing when it was killed.
+pub(crate) fn is_unfinished(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.ends_with(PARTIAL) || name.starts_with(atomic::TEMPORARY_PREFIX)
 }
 
 /// Writes rows with a header made of their field names.

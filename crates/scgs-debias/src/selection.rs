@@ -100,6 +100,17 @@ impl Selector {
         }
     }
 
+    /// The last epoch that was judged; 0 before the first.
+    pub(crate) fn offered(&self) -> usize {
+        self.offered
+    }
+
+    /// Goes on from the choices after epoch `offered`.
+    pub(crate) fn go_on(&mut self, best: BTreeMap<Criterion, (usize, f64)>, offered: usize) {
+        self.best = best;
+        self.offered = offered;
+    }
+
     /// Epochs since the best one of a criterion.
     pub fn waited(&self, criterion: Criterion) -> usize {
         self.best.get(&criterion).map_or(0, |&(epoch, _)| self.offered - epoch)

@@ -3,6 +3,7 @@
 //! A stage is a function of its inputs, of the settings that concern it and of the seed. A run that is about to start a stage
 //! looks whether another configuration has finished the same one, and then links its files instead of computing them
 //! again. Files of a run are never changed in place, so that sharing them is safe; a deleted run takes nothing from others.
+//! Two that start the same stage at once take turns: see [`Shared::turn`].
 //!
 //! `runs/<dataset>/stages/<stage>-<key>` holds the seed folder, relative to `runs/<dataset>`, that has finished the stage.
 
@@ -10,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 
 use scgs_data::atomic;
 
-use crate::{Error, Settings};
+use crate::{Context, Error, Settings, lock, run_folder};
 
 /// Where a run looks for finished stages of others.
 #[derive(Debug, Clone)]
@@ -38,6 +39,13 @@ impl Shared {
         self.folder.join("stages").join(format!("{stage}-{key}"))
     }
 
+    /// The right to compute a stage, after whoever computes the same for another configuration.
+    pub(crate) fn turn(&self, stage: &str, seed: u64, context: &Context<'_>) -> Result<fs_err::File, Error> {
+        let mut path = self.pointer(stage, seed).into_os_string();
+        path.push(".lock");
+        lock::wait_for(Path::new(&path), stage, context)
+    }
+
     /// The folder of a finished stage like this one, in another run.
     pub(crate) fn find(&self, stage: &str, seed: u64, own: &Path) -> Option<PathBuf> {
         let text = fs_err::read_to_string(self.pointer(stage, seed)).ok()?;
@@ -48,6 +56,11 @@ impl Shared {
         }
         let found = self.folder.join(relative).join(stage);
         (found != own && found.join("done").is_file()).then_some(found)
+    }
+
+    /// [`Self::announce`] unless somebody has.
+    pub(crate) fn announce_once(&self, stage: &str, seed: u64, root: &Path) -> Result<(), Error> {
+        if self.pointer(stage, seed).is_file() { Ok(()) } else { self.announce(stage, seed, root) }
     }
 
     /// Lets others find a finished stage below `root`, the run's seed folder.
@@ -73,6 +86,10 @@ fn link(from: &Path, to: &Path) -> Result<(), Error> {
     for entry in fs_err::read_dir(from)? {
         let entry = entry?;
         let (path, target) = (entry.path(), to.join(entry.file_name()));
+        let name = entry.file_name();
+        if run_folder::UNFINISHED.iter().any(|part| name == *part) || run_folder::is_unfinished(&path) {
+            continue;
+        }
         if entry.file_type()?.is_dir() {
             link(&path, &target)?;
         } else if entry.file_name() != "done" && fs_err::hard_link(&path, &target).is_err() {

@@ -72,7 +72,7 @@ pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// The folder of one seed, and the seed.
-fn seed_folder(run_dir: &Path) -> anyhow::Result<(PathBuf, u64)> {
+pub(super) fn seed_folder(run_dir: &Path) -> anyhow::Result<(PathBuf, u64)> {
     ensure!(run_dir.is_dir(), "{} is no folder; name a folder runs/DATASET/CONFIG-HASH/seed-N", run_dir.display());
     let seed_of = |path: &Path| path.file_name()?.to_str()?.strip_prefix("seed-")?.parse().ok();
     // A path such as `.` has no name of its own.

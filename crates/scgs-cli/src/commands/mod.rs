@@ -11,6 +11,7 @@ pub(crate) mod fixtures;
 pub(crate) mod inpaint;
 pub(crate) mod inpaint_quality;
 pub(crate) mod mask_quality;
+pub(crate) mod merge;
 pub(crate) mod predict;
 pub(crate) mod reference;
 pub(crate) mod report;
@@ -18,6 +19,7 @@ pub(crate) mod run;
 pub(crate) mod shell;
 pub(crate) mod suite;
 pub(crate) mod sweep;
+pub(crate) mod synthesize;
 pub(crate) mod train;
 pub(crate) mod train_inpainter;
 

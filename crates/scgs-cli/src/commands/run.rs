@@ -3,12 +3,13 @@
 use std::{
     process::ExitCode,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use scgs_debias::{
     Context, Event, Results,
     arms::Arm,
-    pipeline::{self, Afterwards, Plan},
+    pipeline::{self, Afterwards, Outcome, Plan},
     requirements,
 };
 
@@ -16,7 +17,11 @@ use super::{dry_run, print, print_json, resolve};
 use crate::{
     CANCELLED,
     args::RunArgs,
-    device, progress,
+    args_runs::Until,
+    device,
+    launch::{self, Job},
+    ledger::Ledger,
+    progress,
     report::{self, History},
     table,
 };
@@ -37,8 +42,19 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         accept_counts: args.data.accept_counts,
         afterwards: Afterwards::Chain,
     };
+    anyhow::ensure!(
+        (0.0..=1e6).contains(&args.watch.watchdog),
+        "--watchdog is {}, expected minutes, 0 or more",
+        args.watch.watchdog
+    );
     let by_set = args.methods.split(',').map(str::trim).any(|name| name == "core" || name == "all");
     let plan = if by_set { plan.without_impossible_arms() } else { plan };
+    if let Some(kind) = args.launch.launcher {
+        let job = Job::of(args, &args.launch, &plan.definition.name)?;
+        let launcher = launch::of(kind);
+        print(&if args.dry_run { launcher.plan(&job) } else { launcher.launch(&job)? })?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if args.dry_run {
         return dry_run::run(args, &plan, &device);
     }
@@ -52,22 +68,31 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     for seed in args.seed..args.seed + args.seeds {
         progress::notice(&format!("{} seed {seed} on {}", plan.definition.name, plan.device));
         let costs = Mutex::new(Vec::new());
+        let ledger = Ledger::start(Duration::from_secs_f64(args.watch.watchdog * 60.0), args.watch.price);
         let tell = |event: Event| {
+            ledger.tell(&event);
             if let Event::Finished { stage, seconds, reused: false, .. } = &event {
                 costs.lock().unwrap_or_else(PoisonError::into_inner).push((stage.clone(), *seconds));
             }
             progress::show(event);
         };
         let context = Context { device: device.clone(), cancelled: &CANCELLED, report: &tell, cache: cache.as_deref() };
-        let done = pipeline::run(&plan, seed, &context)?;
+        let done = match args.until {
+            Some(Until::Masks) => pipeline::until_masks(&plan, seed, &context)?,
+            None => pipeline::run(&plan, seed, &context)?,
+        };
         let mut history = History::read(&done.seed_folder)?;
         history.commands.insert(command_line(std::env::args().skip(1)));
         history.seconds.extend(costs.into_inner().unwrap_or_else(PoisonError::into_inner));
         history.write(&done.seed_folder)?;
+        if args.until.is_some() {
+            print(&done.seed_folder.display().to_string())?;
+            continue;
+        }
         report::write(&done.seed_folder)?;
         outcome = Some(done);
     }
-    let folder = outcome.expect("at least one seed").run_folder;
+    let Some(Outcome { run_folder: folder, .. }) = outcome else { return Ok(ExitCode::SUCCESS) };
     let page = report::write(&folder)?;
     let results = Results::read(&folder.join("results.json"))?;
     if args.common.json {
@@ -81,11 +106,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
 
 /// The command as a person would type it again.
 fn command_line(words: impl Iterator<Item = String>) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./,:+@%".contains(c);
-    let quote = |word: String| {
-        if !word.is_empty() && word.chars().all(plain) { word } else { format!("'{}'", word.replace('\'', "'\\''")) }
-    };
-    std::iter::once("scgs".to_owned()).chain(words.map(quote)).collect::<Vec<_>>().join(" ")
+    std::iter::once("scgs".to_owned()).chain(words.map(|word| launch::quoted(&word))).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! The cut-out of a composed picture: its size, turn and place, and how it is blended in.
 
-use std::ops::RangeInclusive;
-
 use fast_image_resize::PixelType;
 use image::{RgbaImage, imageops};
 use rand::RngExt;
@@ -11,8 +9,6 @@ use crate::pixels::resample;
 
 use super::picture::BRIGHTNESS;
 
-/// Area of the object as a share of the picture.
-pub(super) const AREA: RangeInclusive<f64> = 0.10..=0.34;
 /// Tangent of half the largest angle: tan(8 degrees / 2).
 const HALF_TANGENT: f64 = 0.069_926_811_943_510_41;
 /// Half of a Gaussian of 1.4 pixels (0.7 at output size) from its centre, not normalised: exp(-k^2 / (2 * 1.4^2)).
@@ -40,13 +36,13 @@ pub(super) struct Object {
 
 impl Object {
     /// Scales, mirrors, turns and brightens a cut-out and draws a position that keeps it inside a picture of
-    /// `side` x `side` pixels.
-    pub(super) fn place(cutout: &RgbaImage, side: u32, rng: &mut ChaCha8Rng) -> Self {
+    /// `side` x `side` pixels. `area` is the least and the largest share of the picture that it covers.
+    pub(super) fn place(cutout: &RgbaImage, side: u32, area: (f64, f64), rng: &mut ChaCha8Rng) -> Self {
         let mut source = cutout.clone();
         if rng.random_bool(0.5) {
             imageops::flip_horizontal_in_place(&mut source);
         }
-        let wanted = rng.random_range(AREA) * f64::from(side) * f64::from(side);
+        let wanted = rng.random_range(area.0..=area.1) * f64::from(side) * f64::from(side);
         let turn = Turn::new(rng.random_range(-HALF_TANGENT..=HALF_TANGENT));
         let brightness = rng.random_range(BRIGHTNESS);
         let (across, down) = (rng.random::<f64>(), rng.random::<f64>());

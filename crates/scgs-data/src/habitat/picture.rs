@@ -27,12 +27,18 @@ pub(super) struct Composed {
 }
 
 /// Composes a picture of `size` x `size` pixels. Only additions, multiplications, divisions and square roots are used,
-/// so the result does not depend on a mathematical library.
-pub(super) fn compose(background: &RgbImage, foreground: &RgbaImage, size: u32, rng: &mut ChaCha8Rng) -> Composed {
+/// so the result does not depend on a mathematical library. `area` is the least and the largest share that the object covers.
+pub(super) fn compose(
+    background: &RgbImage,
+    foreground: &RgbaImage,
+    size: u32,
+    area: (f64, f64),
+    rng: &mut ChaCha8Rng,
+) -> Composed {
     let side = size * OVERSAMPLING as u32;
     let mut canvas = crop_background(background, side, rng);
     let mut cover = vec![0.0; (side * side) as usize];
-    Object::place(foreground, side, rng).draw(&mut canvas, &mut cover, side as usize);
+    Object::place(foreground, side, area, rng).draw(&mut canvas, &mut cover, side as usize);
     Composed {
         picture: RgbImage::from_raw(size, size, shrink::<3>(&canvas, side as usize)).expect("size * size * 3 bytes"),
         mask: GrayImage::from_raw(size, size, shrink::<1>(&cover, side as usize)).expect("size * size bytes"),

@@ -8,6 +8,7 @@ use rand::seq::IndexedRandom;
 use crate::{DataError, Split, stream};
 
 use super::{
+    OBJECT_AREA,
     pack::{Pack, Role},
     picture, split,
 };
@@ -66,7 +67,7 @@ impl Studio {
         let cutout = pool.choose(&mut rng).expect("a split has four photos of every role or more");
         let background = self.backgrounds[part][place].choose(&mut rng).expect("a split has photos of every role");
         let side = width.max(height);
-        let square = picture::compose(background, cutout, side, &mut rng).picture;
+        let square = picture::compose(background, cutout, side, OBJECT_AREA, &mut rng).picture;
         image::imageops::crop_imm(&square, (side - width) / 2, (side - height) / 2, width, height).to_image()
     }
 }

@@ -199,6 +199,17 @@ fn a_composed_folder_is_read_by_the_reader_of_waterbirds() {
 }
 
 #[test]
+fn objects_are_as_small_as_asked_for() {
+    let config = HabitatConfig { size: 128, train: 40, object_area: (0.05, 0.08), ..small() };
+    let folder = composed(&config, 2);
+    for id in 1..=40 {
+        let mask = image::open(folder.path().join(format!("masks/{id}.png"))).unwrap().into_luma8();
+        let area = mask.pixels().map(|p| f64::from(p.0[0]) / 255.0).sum::<f64>() / f64::from(128 * 128);
+        assert!((0.045..0.085).contains(&area), "{id}: area {area:.3}");
+    }
+}
+
+#[test]
 fn objects_cover_what_they_should_and_lie_inside() {
     let folder = composed(&HabitatConfig { size: 128, train: 80, val: 40, test: 40, correlation: 0.9, ..small() }, 2);
     for id in 1..=160 {
@@ -321,6 +332,8 @@ fn impossible_settings_are_refused_with_their_ranges() {
     assert!(
         message(HabitatConfig { alien_share: 0.95, ..default() }).contains("alien_share is 0.95, expected 0..=0.9")
     );
+    let area = message(HabitatConfig { object_area: (0.3, 0.1), ..default() });
+    assert!(area.contains("object_area is [0.3, 0.1], expected 0.02 <= least <= largest <= 0.5"), "{area}");
     let all = message(HabitatConfig { size: 0, train: 0, correlation: 2.0, ..default() });
     assert_eq!(all.lines().count(), 4, "{all}");
     let unknown = toml::from_str::<HabitatConfig>("sise = 64").unwrap_err().to_string();

@@ -114,8 +114,9 @@ pub(super) fn write(
     let one = |planned: &Planned| -> Result<(), DataError> {
         let mut rng = stream(composition.seed, stage, planned.id);
         let (background, foreground) = decoded.pair(planned);
-        let mut composed = picture::compose(background, foreground, composition.config.size, &mut rng);
-        if composition.config.cue == Cue::Frame {
+        let config = composition.config;
+        let mut composed = picture::compose(background, foreground, config.size, config.object_area, &mut rng);
+        if config.cue == Cue::Frame {
             frame::draw(&mut composed.picture, &mut composed.mask, planned.place, &mut rng);
         }
         atomic::save_png(out.join(name(planned)), &composed.picture.into())?;

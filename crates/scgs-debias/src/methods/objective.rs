@@ -69,6 +69,10 @@ impl Objective for GroupDro {
     fn state(&self) -> Vec<f64> {
         self.q.clone()
     }
+
+    fn remember(&mut self, memory: &[f64]) {
+        self.q = memory.to_vec();
+    }
 }
 
 /// Conditional value at risk (Levy et al. 2020): the mean of the largest `alpha` share of a batch's losses, with a
@@ -178,6 +182,19 @@ impl Objective for Lff {
         let p = label_probabilities(outputs[1].clone(), batch, targets);
         let generalised = p.powf_scalar(self.q).neg().add_scalar(1.0).div_scalar(self.q).sum().div_scalar(n);
         generalised + (debiased * column(&weights, &device)).sum()
+    }
+
+    /// Both averages one after the other; an example without one yet is no number.
+    fn memory(&self) -> Vec<f64> {
+        let both = self.biased.values.iter().chain(&self.debiased.values);
+        both.map(|value| value.unwrap_or(f64::NAN)).collect()
+    }
+
+    fn remember(&mut self, memory: &[f64]) {
+        let (biased, debiased) = memory.split_at(self.biased.values.len());
+        let values = |list: &[f64]| list.iter().map(|&v| (!v.is_nan()).then_some(v)).collect();
+        self.biased.values = values(biased);
+        self.debiased.values = values(debiased);
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Batch {
     /// In a contrastive batch item 0 is the anchor and so many items after it are positives, the rest negatives;
     /// 0 in every other batch.
     pub positives: usize,
+    /// Its epoch, counted from 1, and its number within it; zeros outside of a training run.
+    pub place: (usize, usize),
 }
 
 impl Batch {
@@ -189,7 +191,7 @@ fn contrastive(rows: &[usize], anchor: usize, contrast: &Contrast, rng: &mut Cha
             items.push(Item { row: pool[rng.random_range(0..pool.len())], partner: None });
         }
     }
-    Some(Batch { items, positives: contrast.each })
+    Some(Batch { items, positives: contrast.each, place: (0, 0) })
 }
 
 fn mix(chunk: &[usize], rows: &[usize], mixing: &Mixing, rng: &mut ChaCha8Rng) -> Batch {
@@ -218,7 +220,7 @@ fn mix(chunk: &[usize], rows: &[usize], mixing: &Mixing, rng: &mut ChaCha8Rng) -
                 .collect()
         }
     };
-    Batch { items, positives: 0 }
+    Batch { items, positives: 0, place: (0, 0) }
 }
 
 /// The kept share of a batch, and its rectangle where pictures are cut.

@@ -4,6 +4,7 @@
 //! the [`Schedule`].
 
 mod batch;
+mod checkpoint;
 mod schedule;
 mod update;
 
@@ -16,10 +17,12 @@ use burn::{
     tensor::{Device, Int, TensorData, activation::log_softmax},
 };
 use scgs_data::stream;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use batch::{Batch, Contrast, Item, Mixing, Partner, Sampler};
 pub(crate) use batch::{draw, epoch};
+pub use checkpoint::{Beside, Keeping};
+pub(crate) use checkpoint::{numbers_of, with_numbers};
 pub use schedule::{Decay, OptimiserKind, Pull, Schedule};
 pub(crate) use update::freeze;
 
@@ -58,10 +61,18 @@ pub trait Objective {
     fn state(&self) -> Vec<f64> {
         Vec::new()
     }
+
+    /// Everything that later losses depend on, for a checkpoint; empty where there is nothing.
+    fn memory(&self) -> Vec<f64> {
+        self.state()
+    }
+
+    /// Goes on from what [`Self::memory`] gave.
+    fn remember(&mut self, _memory: &[f64]) {}
 }
 
 /// One line of `metrics.jsonl`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
     /// Passes over the examples, counted from 1.
     pub epoch: usize,
@@ -74,7 +85,7 @@ pub struct Metrics {
     /// Learning rate of the last step.
     pub learning_rate: f64,
     /// The method's state, such as the weight of each group.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub state: Vec<f64>,
 }
 
@@ -98,7 +109,7 @@ pub type OnEpoch<'a, M> = dyn FnMut(&M, &Metrics) -> Result<ControlFlow<()>, Err
 pub fn train<M: Module>(
     context: &Context<'_>,
     stage: &str,
-    mut model: M,
+    model: M,
     schedule: &Schedule,
     visits: &Visits,
     targets: &Targets,
@@ -106,27 +117,60 @@ pub fn train<M: Module>(
     forward: &Forward<'_, M>,
     on_epoch: &mut OnEpoch<'_, M>,
 ) -> Result<(M, Vec<Metrics>), Error> {
+    train_kept(context, stage, model, schedule, visits, targets, objective, forward, on_epoch, None)
+}
+
+/// [`train`] with checkpoints: a run that was stopped at any step and is called again with equal arguments ends with the
+/// same bytes as one that was not.
+///
+/// # Errors
+/// Those of [`train`], and of files that cannot be written.
+///
+/// # Panics
+/// As [`train`].
+#[expect(clippy::too_many_arguments, reason = "the parts of a run are independent of each other")]
+pub fn train_kept<M: Module>(
+    context: &Context<'_>,
+    stage: &str,
+    mut model: M,
+    schedule: &Schedule,
+    visits: &Visits,
+    targets: &Targets,
+    objective: &mut dyn Objective,
+    forward: &Forward<'_, M>,
+    on_epoch: &mut OnEpoch<'_, M>,
+    keeping: Option<&Keeping<'_, M>>,
+) -> Result<(M, Vec<Metrics>), Error> {
     assert!(
         update::ids_are_distinct(&model),
         "{stage}: two parameters share an id; make a second model instead of a clone"
     );
     let mut optimiser = schedule.optimiser();
+    let found = keeping.and_then(|keeping| keeping.newest(context, stage));
+    if let Some(found) = &found {
+        model = found.with_ids(model);
+    }
     let start = update::values(&model);
     let mut average = schedule.average.map(|decay| update::Average::new(&model, decay));
-    let mut metrics = Vec::new();
-    let (mut step, mut epoch) = (0, 0);
-    while step < schedule.steps {
-        epoch += 1;
-        let mut rng = stream(schedule.stream.0, &schedule.stream.1, epoch as u64);
-        let batches = batch::epoch(&visits.rows, schedule.batch, &visits.sampler, &visits.mixing, &mut rng);
+    let mut at = Progress::default();
+    if let (Some(found), Some(keeping)) = (found, keeping) {
+        (at, model, optimiser) = found.restore(model, optimiser, average.as_mut(), objective, keeping)?;
+    }
+    // A checkpoint may lie between the last step of an epoch and what follows it.
+    while !at.finished && (at.step < schedule.steps || at.taken > 0) {
+        if at.taken == 0 {
+            at.epoch += 1;
+            at.sums = Sums::default();
+        }
+        let batches = batches(schedule, visits, at.epoch);
         if batches.is_empty() {
             return Err(Error::NoBatch { stage: stage.to_owned() });
         }
-        let mut sums = Sums::default();
-        let mut rate = 0.0;
-        for group in batches.chunks(schedule.accumulate).take(schedule.steps - step) {
-            rate = schedule.rate(step);
-            step += 1;
+        let left = schedule.steps - at.step;
+        for group in batches.chunks(schedule.accumulate).skip(at.taken).take(left) {
+            at.rate = schedule.rate(at.step);
+            at.step += 1;
+            at.taken += 1;
             let mut accumulated = GradientsAccumulator::new();
             for batch in group {
                 let outputs = forward(&model, batch)?;
@@ -135,9 +179,9 @@ pub fn train<M: Module>(
                 let value = loss.clone().into_scalar::<f32>();
                 if !value.is_finite() {
                     let ids = batch.items.iter().take(5).map(|i| targets.names[i.row].clone()).collect();
-                    return Err(Error::Diverged { loss: value, step, rate, ids });
+                    return Err(Error::Diverged { loss: value, step: at.step, rate: at.rate, ids });
                 }
-                sums.add(value, &answers, batch, targets);
+                at.sums.add(value, &answers, batch, targets);
                 accumulated.accumulate(&model, GradientsParams::from_grads(loss.backward(), &model));
             }
             let mut gradients = accumulated.grads();
@@ -150,28 +194,67 @@ pub fn train<M: Module>(
             if let Some(pull) = schedule.pull {
                 update::pull(&model, &mut gradients, pull, &start);
             }
-            model = optimiser.step(rate, model, gradients);
+            model = optimiser.step(at.rate, model, gradients);
             if let Some(average) = &mut average {
                 average.update(&model);
             }
-            context.advance(stage, step)?;
+            let told = context.advance(stage, at.step);
+            if let Some(keeping) = keeping
+                && (at.step.is_multiple_of(keeping.every) || told.is_err())
+            {
+                keeping.save(&at, &model, &optimiser, average.as_ref(), objective)?;
+            }
+            told?;
         }
-        let line = sums.metrics(epoch, step, rate, objective.state());
+        at.taken = 0;
+        let line = at.sums.metrics(at.epoch, at.step, at.rate, objective.state());
         let seen = average.as_ref().map_or_else(|| model.valid(), |a| a.module(&model));
         let flow = on_epoch(&seen, &line)?;
-        metrics.push(line);
-        if flow.is_break() {
-            break;
-        }
+        at.metrics.push(line);
+        at.finished = flow.is_break();
+    }
+    if let Some(keeping) = keeping.filter(|keeping| !at.finished_before && at.step >= keeping.every) {
+        at.finished = true;
+        keeping.save(&at, &model, &optimiser, average.as_ref(), objective)?;
     }
     match average {
-        Some(average) => Ok((average.module(&model).train(), metrics)),
-        None => Ok((model, metrics)),
+        Some(average) => Ok((average.module(&model).train(), at.metrics)),
+        None => Ok((model, at.metrics)),
     }
 }
 
+/// The batches of an epoch, counted from 1.
+pub(crate) fn batches(schedule: &Schedule, visits: &Visits, epoch: usize) -> Vec<Batch> {
+    let mut rng = stream(schedule.stream.0, &schedule.stream.1, epoch as u64);
+    let mut batches = batch::epoch(&visits.rows, schedule.batch, &visits.sampler, &visits.mixing, &mut rng);
+    batches.iter_mut().enumerate().for_each(|(number, batch)| batch.place = (epoch, number));
+    batches
+}
+
+/// Where a run is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Progress {
+    /// Updates so far.
+    step: usize,
+    /// The present epoch, counted from 1.
+    epoch: usize,
+    /// Updates of the present epoch; 0 when its end has been dealt with.
+    taken: usize,
+    /// Whether nothing is left to do.
+    finished: bool,
+    /// Whether it was so when the run began.
+    #[serde(skip)]
+    finished_before: bool,
+    /// Learning rate of the last update.
+    rate: f64,
+    sums: Sums,
+    metrics: Vec<Metrics>,
+}
+
 /// What an epoch adds up.
-#[derive(Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Sums {
     loss: f64,
     weight: f64,

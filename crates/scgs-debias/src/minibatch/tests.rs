@@ -144,7 +144,7 @@ fn a_loss_that_is_not_a_number_names_step_rate_and_examples() {
 fn smoothing_is_that_of_pytorch() {
     let logits = Tensor::<2>::from_data([[1.0, 2.0, 0.5]], &Device::flex());
     let targets = Targets { names: vec![], labels: vec![2], weights: vec![1.0], smoothing: 0.1 };
-    let batch = Batch { items: vec![Item { row: 0, partner: None }], positives: 0 };
+    let batch = Batch { items: vec![Item { row: 0, partner: None }], positives: 0, place: (0, 0) };
     let value = numbers(cross_entropies(logits, &batch, &targets))[0];
     let log_sum = (1f64.exp() + 2f64.exp() + 0.5f64.exp()).ln();
     let expected = 0.9 * (log_sum - 0.5) + 0.1 * (log_sum - (1.0 + 2.0 + 0.5) / 3.0);

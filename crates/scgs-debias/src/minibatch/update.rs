@@ -127,6 +127,11 @@ pub(super) struct Average<M> {
 }
 
 impl<M: Module> Average<M> {
+    /// Goes on from averages that [`super::checkpoint`] kept, those of `module`.
+    pub(super) fn set(&mut self, module: &M) {
+        self.parameters = values(module);
+    }
+
     /// Starts at the present parameters.
     pub(super) fn new(module: &M, decay: f64) -> Self {
         Self { parameters: values(module), decay, of: PhantomData }

@@ -3,6 +3,7 @@
 //! Layers, later ones win: the defaults below, the data set's `[recipe]`, its `[profiles.<name>]`, a configuration
 //! file, `--set section.key=value`.
 
+mod checkpoint;
 mod diffusion;
 mod identify;
 mod input;
@@ -20,6 +21,7 @@ use scgs_data::{Definition, HabitatConfig};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use checkpoint::CheckpointSettings;
 pub use diffusion::{DiffusionSettings, Dtype};
 pub use identify::{Auto, ClusterCount, ClusterSettings, IdentifyRule, IdentifySettings};
 pub use input::{BackboneSettings, DataSettings};
@@ -30,12 +32,12 @@ pub use methods::{
 };
 pub use per_method::MethodTraining;
 pub use synthesis::{FillKind, FilterSettings, InpainterKind, SmallSettings, SynthesisSettings};
-pub use train::{HeadSettings, TrainMode, TrainSettings};
+pub use train::{Augment, HeadSettings, TrainMode, TrainSettings};
 
 use crate::{Error, look::Look, methods::Method};
 use layers::{config_error, layer, parse_set};
 
-/// All settings that can change a result, except the seed and the list of arms.
+/// All settings, except the seed and the list of arms. But for [`CheckpointSettings`] each can change a result.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
@@ -81,6 +83,8 @@ pub struct Settings {
     pub cnc: CncSettings,
     /// New pictures first, real ones after.
     pub pretrain: PretrainSettings,
+    /// What interrupted trainings go on from.
+    pub checkpoint: CheckpointSettings,
     /// What single methods are trained with instead of `[train]`, by their names.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub methods: BTreeMap<String, MethodTraining>,
@@ -168,6 +172,7 @@ impl Settings {
         let mut checks = Checks::default();
         self.backbone.check(&mut checks);
         self.train.check(&mut checks);
+        self.checkpoint.check(&mut checks);
         self.identify.check(&mut checks);
         self.cluster.check(&mut checks);
         self.attention.check(&mut checks);
@@ -187,11 +192,12 @@ impl Settings {
     /// Twelve hexadecimal digits that change with every setting and with `identity`: the data set, the device and the
     /// hash of the weights.
     ///
-    /// Only what differs from the defaults is hashed, so that a new setting leaves the names of finished runs as they are. A
+    /// `[checkpoint]` changes no result and is left out. Only what differs from the defaults is hashed, so that a new setting leaves the names of finished runs as they are. A
     /// changed default is a new format of runs: a test asks for it.
     pub fn hash(&self, identity: &[&str]) -> String {
         let table = |settings: &Self| toml::Table::try_from(settings).expect("settings are plain TOML values");
-        let text = differences(&table(self), &table(&Self::default())).to_string();
+        let named = Self { checkpoint: CheckpointSettings::default(), ..self.clone() };
+        let text = differences(&table(&named), &table(&Self::default())).to_string();
         let mut hasher = Sha256::new();
         for part in identity.iter().copied().chain([text.as_str()]) {
             hasher.update((part.len() as u64).to_le_bytes());

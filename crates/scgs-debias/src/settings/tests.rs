@@ -130,6 +130,8 @@ fn the_hash_changes_with_every_part_and_nothing_else() {
     assert_eq!(hash.len(), 12);
     assert_ne!(hash, base.hash(&["d", "tch"]));
     assert_ne!(hash, base.hash(&["df", "lex"]), "parts are kept apart");
+    let often = CheckpointSettings { every: 1, keep: 9 };
+    assert_eq!(hash, Settings { checkpoint: often, ..Settings::default() }.hash(&["d", "flex"]), "changes no result");
     let other = Settings { jtt: JttSettings { upweight: 21 }, ..Settings::default() };
     assert_ne!(hash, other.hash(&["d", "flex"]));
 }

@@ -18,6 +18,19 @@ pub enum TrainMode {
     Full,
 }
 
+/// How training pictures are changed at random.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Augment {
+    /// Not at all.
+    #[default]
+    None,
+    /// Mirrored in half of the cases.
+    Flip,
+    /// A box of the picture scaled to the input, mirrored in half of the cases.
+    CropFlip,
+}
+
 /// `[train.head]`: mini-batches on frozen features (mode `head`), for methods without a unique solution.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -69,6 +82,10 @@ pub struct TrainSettings {
     pub smoothing: f64,
     /// Decay of the exponential moving average of the parameters, 0 up to 1; 0 turns it off.
     pub average: f64,
+    /// How training pictures are changed at random, in every visit anew (mode `full`): `none`; `flip`, mirrored in half of the
+    /// cases; `crop-flip`, also a box of 70 to 100 % of the area with an aspect of 3:4 to 4:3, scaled to the input, as
+    /// group DRO's code does for Waterbirds. Such pictures do not come from a packed cache.
+    pub augment: Augment,
     /// Layers that are not trained (mode `full`), such as `stem` or `layer1`.
     pub freeze: Vec<String>,
     /// Epochs without a better model by `train.selection` after which training stops; 0 never stops early.
@@ -101,6 +118,7 @@ impl Default for TrainSettings {
             accumulate: 1,
             smoothing: 0.0,
             average: 0.0,
+            augment: Augment::None,
             freeze: Vec::new(),
             patience: 0,
             checkpointing: false,
@@ -128,6 +146,13 @@ impl TrainSettings {
         checks.require((1..=1000).contains(&self.accumulate), "train.accumulate", &self.accumulate, "1 to 1000");
         checks.require((0.0..1.0).contains(&self.smoothing), "train.smoothing", &self.smoothing, share);
         checks.require((0.0..1.0).contains(&self.average), "train.average", &self.average, share);
+        let augmented = match self.augment {
+            Augment::None => "none",
+            Augment::Flip => "flip",
+            Augment::CropFlip => "crop-flip",
+        };
+        let possible = self.augment == Augment::None || self.mode == TrainMode::Full;
+        checks.require(possible, "train.augment", &augmented, "none in mode head, whose features are computed once");
         checks.require((1.0..=100.0).contains(&self.long), "train.long", &self.long, "1 to 100");
         let h = &self.head;
         checks.require((1..=10_000).contains(&h.epochs), "train.head.epochs", &h.epochs, "1 to 10000");

@@ -52,7 +52,8 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), Error> {
         let compute = |network: &_, context: &Context<'_>| {
             // One pass over both splits keeps the count of the progress line monotone.
             let all: Vec<_> = train.iter().chain(&val).copied().collect();
-            Features::compute(context, STAGE, network, inputs.input(), &inputs.files(&all))
+            let partial = folder.join("features.partial");
+            Features::compute_kept(context, STAGE, network, inputs.input(), &inputs.files(&all), Some(&partial))
         };
         let mut log = Vec::new();
         let (features, network, note) = match inputs.settings.train.mode {

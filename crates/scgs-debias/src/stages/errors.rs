@@ -25,7 +25,7 @@ use crate::{
     run_folder,
     selection::{Criterion, Selector},
     settings::{IdentifyRule, IdentifySettings, TrainMode, TrainSettings},
-    trainers::{NetworkTrainer, Watch},
+    trainers::{NetworkTrainer, Store, Watch},
 };
 
 /// Folder name.
@@ -158,11 +158,13 @@ fn early_network(inputs: Inputs<'_>, context: &Context<'_>, labels: &[usize]) ->
         stage: STAGE,
         data: &data,
         files: &files,
+        store: &Store::open(inputs, context)?,
         validation: &[],
         real: labels.len(),
         stage_one: false,
         watch: &mut watch,
         network: None,
+        phases: 0,
     };
     trainer.run(Phase { name: "identify", last: false, ..Phase::risk(data.rows(), labels.len()) })?;
     trainer.probabilities()
@@ -225,7 +227,60 @@ fn early_epoch(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use burn::tensor::Device;
+    use image::{Rgb, RgbImage};
+    use scgs_data::{Index, Sample};
+    use scgs_models::Architecture;
+
     use super::*;
+    use crate::{RunFolder, logistic::most_probable, settings::TrainMode};
+
+    /// What a network of its own says about four dark and four bright pictures after some epochs.
+    fn answers(epochs: usize, learning_rate: f64) -> Vec<Vec<f64>> {
+        let dir = tempfile::tempdir().unwrap();
+        let sample = |i: usize| {
+            let path = format!("{i}.png");
+            let shade = |x: u32, y: u32| 40 + 130 * (i % 2) as u8 + ((x * 3 + y * 5 + i as u32 * 7) % 40) as u8;
+            RgbImage::from_fn(32, 32, |x, y| Rgb([shade(x, y); 3])).save(dir.path().join(&path)).unwrap();
+            Sample { id: i as u64, path: path.into(), label: i % 2, split: Split::Train }
+        };
+        let classes = vec!["dark".into(), "bright".into()];
+        let index = Index { root: dir.path().to_owned(), classes, samples: (0..8).map(sample).collect() };
+        let mut settings = Settings::default();
+        settings.backbone.architecture = Architecture::ResNet18;
+        settings.backbone.weights = "none".into();
+        settings.backbone.input_size = 32;
+        settings.train.mode = TrainMode::Full;
+        settings.train.batch = 4;
+        (settings.identify.epoch, settings.identify.learning_rate) = (epochs, learning_rate);
+        let folder = RunFolder::open(dir.path(), 0).unwrap();
+        let inputs = Inputs {
+            index: &index,
+            settings: &settings,
+            folder: &folder,
+            weights: None,
+            backgrounds: None,
+            small_model: None,
+            prompts: &[],
+        };
+        let cancelled = AtomicBool::new(false);
+        let context = Context { device: Device::flex(), cancelled: &cancelled, report: &|_| {}, cache: None };
+        crate::stages::pictures::run(inputs, &context).unwrap();
+        early_network(inputs, &context, &[0, 1, 0, 1, 0, 1, 0, 1]).unwrap()
+    }
+
+    #[test]
+    fn an_early_network_errs_where_a_trained_one_does_not() {
+        let mistakes =
+            |answers: &[Vec<f64>]| answers.iter().enumerate().filter(|(i, row)| most_probable(row).0 != i % 2).count();
+        let early = answers(1, 1e-4);
+        assert!(early.iter().all(|row| (row.iter().sum::<f64>() - 1.0).abs() < 1e-9));
+        assert!(mistakes(&early) > 0, "{early:?}");
+        assert_eq!(early, answers(1, 1e-4), "the same seed gives the same mistakes");
+        assert_eq!(mistakes(&answers(20, 1e-2)), 0);
+    }
 
     #[test]
     fn folds_are_stratified_complete_and_seeded() {

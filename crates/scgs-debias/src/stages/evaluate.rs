@@ -311,7 +311,8 @@ pub fn prepare(inputs: Inputs<'_>, context: &Context<'_>) -> Result<(), Error> {
     let test = inputs.usable(Split::Test)?;
     inputs.folder.stage(context, TEST_STAGE, test.len(), |folder| {
         let network = inputs.erm_network(context)?;
-        Features::compute(context, TEST_STAGE, &network, inputs.input(), &inputs.files(&test))?
+        let partial = folder.join("features.partial");
+        Features::compute_kept(context, TEST_STAGE, &network, inputs.input(), &inputs.files(&test), Some(&partial))?
             .save(&folder.join("features.safetensors"))?;
         Ok(format!("features of {} test pictures", test.len()))
     })

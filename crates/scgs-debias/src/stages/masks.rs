@@ -16,6 +16,7 @@ use super::{
 use crate::{
     Context, Error, RunFolder,
     features::Input,
+    journal::Journal,
     look::{self, Found, Look},
     object_masks, run_folder,
     settings::ControlShape,
@@ -51,10 +52,16 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>, variant: Variant) -> Resul
     inputs.folder.stage(context, &stage, sources.len(), |folder| {
         let samples = samples(inputs);
         let mut rows: Vec<MaskRow> = Vec::new();
+        let (mut journal, finished) = Journal::open::<MaskRow>(&folder.join("masks.partial"))?;
+        let finished: BTreeMap<u64, MaskRow> = finished.into_iter().map(|row| (row.id, row)).collect();
         let mut maker = Maker::new(inputs, context, variant)?;
         for (i, source) in sources.iter().enumerate() {
             // A source that becomes several classes has one mask; its rows follow each other.
             if i > 0 && sources[i - 1].id == source.id {
+                continue;
+            }
+            if let Some(row) = finished.get(&source.id) {
+                rows.push(row.clone());
                 continue;
             }
             let sample = samples.get(&source.id).ok_or_else(|| unknown_picture(inputs, variant, source.id))?;
@@ -66,7 +73,9 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>, variant: Variant) -> Resul
                 }
                 Err(reason) => (None, Some(reason)),
             };
-            rows.push(MaskRow { id: source.id, target, area, skipped });
+            let row = MaskRow { id: source.id, target, area, skipped };
+            journal.push(&row)?;
+            rows.push(row);
             context.advance(&stage, i + 1)?;
         }
         run_folder::write_csv(&folder.join("masks.csv"), &rows)?;

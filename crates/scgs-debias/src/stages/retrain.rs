@@ -12,7 +12,7 @@ use crate::{
     methods::{Method, TrainingData},
     selection::Selector,
     settings::TrainMode,
-    trainers::{Changed, HeadTrainer, Matrix, NetworkTrainer, Watch},
+    trainers::{Changed, HeadTrainer, Matrix, NetworkTrainer, Store, Watch},
     training::Chosen,
 };
 
@@ -91,11 +91,13 @@ pub fn train(
                 stage,
                 data: &set.data,
                 files: &set.files,
+                store: &Store::open(inputs, context)?,
                 validation: &files,
                 real,
                 stage_one: set.plain && !own && inputs.folder.is_done(erm::STAGE),
                 watch: &mut watch,
                 network: None,
+                phases: 0,
             };
             method.train(&set.data, &mut trainer)?;
         }

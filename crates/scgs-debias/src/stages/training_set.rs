@@ -129,7 +129,8 @@ fn balanced_set(
     if head {
         inputs.folder.stage(context, BALANCED_STAGE, samples.len(), |folder| {
             let network = inputs.erm_network(context)?;
-            Features::compute(context, BALANCED_STAGE, &network, inputs.input(), &files)?
+            let partial = folder.join("features.partial");
+            Features::compute_kept(context, BALANCED_STAGE, &network, inputs.input(), &files, Some(&partial))?
                 .save(&folder.join("features.safetensors"))?;
             Ok(format!("features of {} pictures with equally large groups (oracle)", samples.len()))
         })?;

@@ -40,7 +40,9 @@ impl Changed<'_> {
         let items: Vec<Item> = batches.iter().flat_map(|b| b.items.clone()).collect();
         let mut features = Vec::new();
         for (i, chunk) in items.chunks(BATCH).enumerate() {
-            let values = mixed(self.input, self.files, chunk)?;
+            let values = mixed(self.input.size, chunk, &|_, rows| {
+                self.input.values(&rows.iter().map(|&row| self.files[row].1.clone()).collect::<Vec<_>>())
+            })?;
             features.extend(self.features(values, chunk.len()));
             self.context.advance(self.stage, i * BATCH + chunk.len())?;
         }
@@ -71,20 +73,31 @@ impl Changed<'_> {
     }
 }
 
-/// The values `[n, 3, size, size]` of examples, mixed with their partners: by a weighted mean, or by a rectangle of the
-/// partner.
+/// Which picture of an example.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    /// Its own.
+    Item,
+    /// That of its partner.
+    Partner,
+}
+
+/// The values `[n, 3, side, side]` of examples, mixed with their partners: by a weighted mean, or by a rectangle of the
+/// partner. `load` gives the values of rows.
 ///
 /// # Errors
-/// [`Error::BadPictures`].
-pub(super) fn mixed(input: Input, files: &[(u64, PathBuf)], items: &[Item]) -> Result<Vec<f32>, Error> {
-    let paths: Vec<PathBuf> = items.iter().map(|i| files[i.row].1.clone()).collect();
-    let mut values = input.values(&paths)?;
+/// Those of `load`.
+pub(super) fn mixed(
+    side: usize,
+    items: &[Item],
+    load: &dyn Fn(Of, &[usize]) -> Result<Vec<f32>, Error>,
+) -> Result<Vec<f32>, Error> {
+    let mut values = load(Of::Item, &items.iter().map(|i| i.row).collect::<Vec<_>>())?;
     if items.iter().all(|i| i.partner.is_none()) {
         return Ok(values);
     }
-    let others: Vec<PathBuf> = items.iter().map(|i| files[i.partner.map_or(i.row, |p| p.row)].1.clone()).collect();
-    let others = input.values(&others)?;
-    let side = input.size;
+    let others: Vec<usize> = items.iter().map(|i| i.partner.map_or(i.row, |p| p.row)).collect();
+    let others = load(Of::Partner, &others)?;
     let each = 3 * side * side;
     for (item, (a, b)) in items.iter().zip(values.chunks_mut(each).zip(others.chunks(each))) {
         let Some(partner) = item.partner else { continue };

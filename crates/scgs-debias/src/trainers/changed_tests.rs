@@ -28,6 +28,10 @@ fn two(dir: &Path) -> (Files, Input, Vec<f32>, Vec<f32>) {
     (files, input, a, b)
 }
 
+fn loading(input: Input, files: &Files) -> impl Fn(Of, &[usize]) -> Result<Vec<f32>, Error> {
+    move |_, rows| input.values(&rows.iter().map(|&row| files[row].1.clone()).collect::<Vec<_>>())
+}
+
 fn item(partner: Option<Partner>) -> Item {
     Item { row: 0, partner }
 }
@@ -38,7 +42,7 @@ fn cutmix_replaces_the_rectangle_and_nothing_else() {
     let (files, input, a, b) = two(dir.path());
     // Rows 4 to 8 and columns 8 to 16 of 16.
     let partner = Partner { row: 1, keep: 1.0 - 0.25 * 0.5, cut: Some([0.25, 0.5, 0.5, 1.0]) };
-    let cut = mixed(input, &files, &[item(Some(partner)), item(None)]).unwrap();
+    let cut = mixed(16, &[item(Some(partner)), item(None)], &loading(input, &files)).unwrap();
     assert_eq!(cut.len(), 2 * 3 * 16 * 16);
     let mut replaced = 0;
     for channel in 0..3 {
@@ -59,7 +63,7 @@ fn cutmix_replaces_the_rectangle_and_nothing_else() {
 fn mixup_is_the_weighted_mean_of_every_pixel() {
     let dir = tempfile::tempdir().unwrap();
     let (files, input, a, b) = two(dir.path());
-    let values = mixed(input, &files, &[item(Some(Partner { row: 1, keep: 0.75, cut: None }))]).unwrap();
+    let values = mixed(16, &[item(Some(Partner { row: 1, keep: 0.75, cut: None }))], &loading(input, &files)).unwrap();
     for ((v, a), b) in values.iter().zip(&a).zip(&b) {
         assert!((v - (0.75 * a + 0.25 * b)).abs() < 1e-6);
     }

@@ -1,13 +1,17 @@
 //! Who does what a method asks for: [`HeadTrainer`] to a last layer on frozen features, [`NetworkTrainer`] to a whole
 //! network.
 
+mod ahead;
 mod changed;
 mod head;
+mod kept;
 mod network;
+mod store;
 
 pub use changed::Changed;
 pub use head::{HeadTrainer, Matrix};
 pub use network::NetworkTrainer;
+pub use store::Store;
 
 use crate::{
     logistic::most_probable,

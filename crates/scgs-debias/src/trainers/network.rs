@@ -1,19 +1,22 @@
 //! Training of a whole network by mini-batches.
 
-use std::{ops::ControlFlow, path::PathBuf};
+use std::{cell::RefCell, ops::ControlFlow, path::PathBuf};
 
 use burn::{
     module::Module as _,
     tensor::{Device, Tensor, TensorData},
 };
 use scgs_models::{HeadPolicy, Network, pooled};
+use sha2::{Digest, Sha256};
 
-use super::{HeadTrainer, Matrix, Watch, changed, steps};
+use super::{HeadTrainer, Matrix, Store, Watch, ahead, changed, steps};
 use crate::{
     Context, Error,
     logistic::{Standardiser, softmax},
     methods::{Change, LastLayerFit, Length, Outputs, Part, Phase, Start, Trainer, TrainingData},
-    minibatch::{self, Batch, Mixing, Sampler, Schedule, Targets, Visits, freeze, numbers},
+    minibatch::{self, Batch, Keeping, Mixing, Sampler, Schedule, Targets, Visits, freeze, numbers},
+    run_folder,
+    settings::TrainSettings,
     stages::{Inputs, erm},
     training::{Chosen, LogLine, Trained},
 };
@@ -33,6 +36,8 @@ pub struct NetworkTrainer<'a> {
     pub data: &'a TrainingData,
     /// Id and file per example.
     pub files: &'a [(u64, PathBuf)],
+    /// Where pictures are read.
+    pub store: &'a Store,
     /// Files of the validation split.
     pub validation: &'a [PathBuf],
     /// Number of real training pictures: the budget of steps.
@@ -43,6 +48,8 @@ pub struct NetworkTrainer<'a> {
     pub watch: &'a mut Watch,
     /// The present network, on a plain device.
     pub network: Option<Network>,
+    /// Phases begun so far; each has checkpoints of its own.
+    pub phases: usize,
 }
 
 impl Trainer for NetworkTrainer<'_> {
@@ -77,40 +84,66 @@ impl Trainer for NetworkTrainer<'_> {
         let mut objective = phase.objective();
         let visits = Visits { rows: phase.rows, sampler: phase.sampler, mixing: phase.mixing };
         let (outputs, last, name) = (phase.outputs, phase.last, phase.name);
-        let (context, stage, input, files) = (self.context, self.stage, self.inputs.input(), self.files);
-        let load = |batch: &Batch| -> Result<Tensor<4>, Error> {
-            let values = match &masks {
-                Some((network, sigmas)) => {
-                    let paths: Vec<PathBuf> = batch.items.iter().map(|i| files[i.row].1.clone()).collect();
-                    changed::blackened(network, input, context, &paths, *sigmas)?
-                }
-                None => changed::mixed(input, files, &batch.items)?,
-            };
-            let shape = [batch.items.len(), 3, input.size, input.size];
-            Ok(Tensor::from_data(TensorData::new(values, shape), &device))
+        let (context, stage, input) = (self.context, self.stage, self.inputs.input());
+        let (files, store, augment) = (self.files, self.store, settings.augment);
+        let paths = |rows: &[usize]| rows.iter().map(|&row| files[row].1.clone()).collect::<Vec<PathBuf>>();
+        let make = |batch: &Batch| {
+            let (epoch, number) = batch.place;
+            changed::mixed(input.size, &batch.items, &|of, rows| {
+                let name = format!("augment/{}/{epoch}/{number}/{of:?}", schedule.stream.1);
+                store.augmented(&paths(rows), augment, (schedule.stream.0, &name))
+            })
         };
-        let (models, metrics) = minibatch::train(
-            context,
-            stage,
-            models,
-            &schedule,
-            &visits,
-            &targets,
-            objective.as_mut(),
-            &|models: &Vec<Network>, batch| Ok(forward(models, load(batch)?, outputs)),
-            &mut |models, metrics| {
-                if !last {
-                    return Ok(ControlFlow::Continue(()));
-                }
-                // `valid` takes a copy of the running statistics, which clones share.
-                let network = models[0].valid();
-                let probabilities = self.of_files(&network.clone().fold_batch_norm(), self.validation)?;
-                let line = LogLine { phase: name, metrics: metrics.clone(), validation: None };
-                let model = || Trained::Network(Box::new(network.clone()));
-                let stop = self.watch.offer(line, &probabilities, &model);
-                Ok(if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-            },
-        )?;
+        self.phases += 1;
+        let checkpoints = self.inputs.folder.path(stage, run_folder::CHECKPOINTS);
+        let fingerprint = fingerprint(settings, &schedule, &visits, &targets, (files, outputs, last));
+        let (this, watch) = (&*self.inputs.settings, RefCell::new(&mut *self.watch));
+        let (validation, classes) = (self.validation, self.data.classes);
+        let keeping = Keeping {
+            folder: checkpoints.join(format!("{}-{name}", self.phases)),
+            every: this.checkpoint.every,
+            keep: this.checkpoint.keep,
+            fingerprint,
+            beside: &|| watch.borrow().keep(name),
+            restore: &|models: &Vec<Network>, beside| watch.borrow_mut().take_back(name, &models[0], &beside),
+        };
+        let (models, metrics) = ahead::with_batches(&visits, &schedule, make, |ready| {
+            let load = |batch: &Batch| -> Result<Tensor<4>, Error> {
+                let values = match &masks {
+                    // What is masked depends on a network, which stays on this thread.
+                    Some((network, sigmas)) => {
+                        changed::blackened(network, input, context, &paths(&batch.rows()), *sigmas)?
+                    }
+                    None => ready(batch)?,
+                };
+                let shape = [batch.items.len(), 3, input.size, input.size];
+                Ok(Tensor::from_data(TensorData::new(values, shape), &device))
+            };
+            minibatch::train_kept(
+                context,
+                stage,
+                models,
+                &schedule,
+                &visits,
+                &targets,
+                objective.as_mut(),
+                &|models: &Vec<Network>, batch| Ok(forward(models, load(batch)?, outputs)),
+                &mut |models, metrics| {
+                    if !last {
+                        return Ok(ControlFlow::Continue(()));
+                    }
+                    // `valid` takes a copy of the running statistics, which clones share.
+                    let network = models[0].valid();
+                    let folded = network.clone().fold_batch_norm();
+                    let probabilities = of_files(store, context, classes, &folded, validation)?;
+                    let line = LogLine { phase: name, metrics: metrics.clone(), validation: None };
+                    let model = || Trained::Network(Box::new(network.clone()));
+                    let stop = watch.borrow_mut().offer(line, &probabilities, &model);
+                    Ok(if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+                },
+                Some(&keeping),
+            )
+        })?;
         if !last {
             metrics.into_iter().for_each(|metrics| self.watch.note(LogLine { phase: name, metrics, validation: None }));
         }
@@ -121,7 +154,7 @@ impl Trainer for NetworkTrainer<'_> {
     fn probabilities(&mut self) -> Result<Vec<Vec<f64>>, Error> {
         let network = self.network.clone().expect("a method trains before it asks").fold_batch_norm();
         let files: Vec<PathBuf> = self.files.iter().map(|f| f.1.clone()).collect();
-        self.of_files(&network, &files)
+        of_files(self.store, self.context, self.data.classes, &network, &files)
     }
 
     fn fit_last_layer(&mut self, fit: LastLayerFit) -> Result<(), Error> {
@@ -216,21 +249,41 @@ impl NetworkTrainer<'_> {
     fn features(&self, network: &Network, files: &[PathBuf]) -> Result<Vec<f32>, Error> {
         let mut features = Vec::new();
         for chunk in files.chunks(BATCH) {
-            let map = network.features(self.inputs.input().load(chunk, self.context)?);
+            let map = network.features(self.store.load(chunk, &self.context.device)?);
             let values = pooled(map).into_data().convert::<f32>().try_into_vec::<f32>();
             features.extend(values.expect("converted to f32"));
         }
         Ok(features)
     }
+}
 
-    fn of_files(&self, network: &Network, files: &[PathBuf]) -> Result<Vec<Vec<f64>>, Error> {
-        let mut probabilities = Vec::with_capacity(files.len());
-        for chunk in files.chunks(BATCH) {
-            let logits = numbers(network.forward(self.inputs.input().load(chunk, self.context)?));
-            probabilities.extend(logits.chunks(self.data.classes).map(softmax));
-        }
-        Ok(probabilities)
+/// Class probabilities of pictures, one row each.
+fn of_files(
+    store: &Store,
+    context: &Context<'_>,
+    classes: usize,
+    network: &Network,
+    files: &[PathBuf],
+) -> Result<Vec<Vec<f64>>, Error> {
+    let mut probabilities = Vec::with_capacity(files.len());
+    for chunk in files.chunks(BATCH) {
+        let logits = numbers(network.forward(store.load(chunk, &context.device)?));
+        probabilities.extend(logits.chunks(classes).map(softmax));
     }
+    Ok(probabilities)
+}
+
+/// Changes with everything that decides a phase's steps, and with the version of the program.
+fn fingerprint(
+    settings: &TrainSettings,
+    schedule: &Schedule,
+    visits: &Visits,
+    targets: &Targets,
+    rest: (&[(u64, PathBuf)], Outputs, bool),
+) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let text = format!("{version} {settings:?} {schedule:?} {visits:?} {targets:?} {rest:?}");
+    Sha256::digest(text).iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// Whether a phase is ERM as stage 1 does it.

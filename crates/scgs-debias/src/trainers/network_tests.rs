@@ -1,6 +1,9 @@
 //! Tests of training a whole network on a handful of small pictures.
 
-use std::{path::Path, sync::atomic::AtomicBool};
+use std::{
+    path::Path,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+};
 
 use burn::tensor::Device;
 use image::{Rgb, RgbImage};
@@ -9,7 +12,7 @@ use scgs_models::Architecture;
 
 use super::*;
 use crate::{
-    RunFolder, Settings,
+    Event, RunFolder, Settings,
     methods::Method,
     selection::{Criterion, Selector},
     settings::TrainMode,
@@ -45,9 +48,14 @@ fn settings() -> Settings {
 
 /// Trains a method and gives the network's parameters as numbers.
 fn parameters(method: Method, settings: &Settings) -> Result<Vec<f64>, Error> {
-    let dir = tempfile::tempdir().unwrap();
-    let index = index(dir.path());
-    let folder = RunFolder::open(dir.path(), 0).unwrap();
+    Ok(trained(tempfile::tempdir().unwrap().path(), method, settings, usize::MAX)?.0)
+}
+
+/// Trains a method in a folder, interrupted after `steps` steps of this process; the parameters, and all that was chosen
+/// and logged.
+fn trained(dir: &Path, method: Method, settings: &Settings, steps: usize) -> Result<(Vec<f64>, String), Error> {
+    let index = index(dir);
+    let folder = RunFolder::open(dir, 0).unwrap();
     let inputs = Inputs {
         index: &index,
         settings,
@@ -58,7 +66,13 @@ fn parameters(method: Method, settings: &Settings) -> Result<Vec<f64>, Error> {
         prompts: &[],
     };
     let cancelled = AtomicBool::new(false);
-    let context = Context { device: Device::flex(), cancelled: &cancelled, report: &|_| {}, cache: None };
+    let taken = AtomicUsize::new(0);
+    let report = |event| {
+        if matches!(event, Event::Advanced { .. }) && taken.fetch_add(1, Ordering::Relaxed) + 1 == steps {
+            cancelled.store(true, Ordering::Relaxed);
+        }
+    };
+    let context = Context { device: Device::flex(), cancelled: &cancelled, report: &report, cache: None };
     let files = inputs.files(&index.of(Split::Train));
     let labels: Vec<usize> = index.samples.iter().map(|s| s.label).collect();
     let data = TrainingData {
@@ -82,20 +96,85 @@ fn parameters(method: Method, settings: &Settings) -> Result<Vec<f64>, Error> {
         stage: "t",
         data: &data,
         files: &files,
+        store: &Store::open(inputs, &context)?,
         validation: &validation,
         real: PICTURES,
         stage_one: false,
         watch: &mut watch,
         network: None,
+        phases: 0,
     };
     method.with(settings).train(&data, &mut trainer)?;
     let network = trainer.network.expect("a method trains a network");
-    let path = dir.path().join("model.safetensors");
+    let path = dir.join("model.safetensors");
     scgs_models::save(&network, &path).unwrap();
     let tensors = scgs_models::open_tensors(&path).unwrap();
     // PyTorch's counters are whole numbers.
     let floats = tensors.values().filter(|t| !t.name().ends_with("num_batches_tracked"));
-    Ok(floats.flat_map(|t| t.read().unwrap()).map(f64::from).collect())
+    let values = floats.flat_map(|t| t.read().unwrap()).map(f64::from).collect();
+    let chosen = watch.finish();
+    let models = chosen.models.iter().map(|(criterion, (epoch, model))| {
+        let Trained::Network(network) = model else { panic!("a network trainer keeps networks") };
+        format!("{criterion} {epoch} {:?}", crate::minibatch::numbers_of(network.as_ref()))
+    });
+    Ok((values, format!("{:?} {:?}", models.collect::<Vec<_>>(), chosen.log)))
+}
+
+/// Every method's state is another: momentum and moments, two networks with averages per example, an average of the
+/// parameters, accumulated batches, several phases.
+#[test]
+fn a_training_that_is_stopped_again_and_again_ends_with_the_same_bytes() {
+    let mut adamw = settings();
+    adamw.train.optimiser = crate::minibatch::OptimiserKind::Adamw;
+    adamw.train.average = 0.9;
+    adamw.train.epochs = 3;
+    adamw.train.patience = 2;
+    let mut accumulating = settings();
+    accumulating.train.accumulate = 2;
+    accumulating.train.batch = 2;
+    let cases = [(Method::Erm, adamw), (Method::Lff, settings()), (Method::Masktune, accumulating)];
+    for (method, mut settings) in cases {
+        settings.checkpoint = crate::settings::CheckpointSettings { every: 1, keep: 2 };
+        let Ok(whole) = trained(tempfile::tempdir().unwrap().path(), method, &settings, usize::MAX) else {
+            panic!("{method} cannot be trained here")
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let mut stops = 0;
+        let cut = loop {
+            match trained(dir.path(), method, &settings, 2 + stops % 2) {
+                Ok(cut) => break cut,
+                Err(Error::Interrupted { .. }) => stops += 1,
+                Err(error) => panic!("{method}: {error}"),
+            }
+            assert!(stops < 40, "{method} never ends");
+            // A process that is killed leaves no checkpoint of its last steps.
+            let phases = fs_err::read_dir(dir.path().join("seed-0/t/checkpoints")).unwrap();
+            for phase in phases.map(|entry| entry.unwrap().path()) {
+                let mut files: Vec<_> = fs_err::read_dir(phase).unwrap().map(|entry| entry.unwrap().path()).collect();
+                files.sort();
+                assert!(files.len() <= 2, "the newest stay: {files:?}");
+                if let (1, [older, newest]) = (stops % 3, files.as_slice()) {
+                    fs_err::write(newest, &fs_err::read(older).unwrap()[..1000]).unwrap();
+                }
+            }
+        };
+        assert!(stops > 1, "{method}");
+        assert!(cut.0 == whole.0, "{method}: other parameters");
+        assert!(cut.1 == whole.1, "{method}: other choices or another log");
+    }
+}
+
+/// A checkpoint of other settings is not gone on from.
+#[test]
+fn a_checkpoint_belongs_to_its_settings() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = settings();
+    first.checkpoint.every = 1;
+    assert!(matches!(trained(dir.path(), Method::Erm, &first, 2), Err(Error::Interrupted { .. })));
+    let mut second = first.clone();
+    second.train.learning_rate = 0.02;
+    let here = trained(dir.path(), Method::Erm, &second, usize::MAX).unwrap();
+    assert!(here == trained(tempfile::tempdir().unwrap().path(), Method::Erm, &second, usize::MAX).unwrap());
 }
 
 fn largest_difference(a: &[f64], b: &[f64]) -> f64 {

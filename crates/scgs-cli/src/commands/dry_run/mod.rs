@@ -12,7 +12,7 @@ use scgs_debias::{
     methods::Method,
     pipeline::Plan,
     requirements::{self, Missing},
-    settings::TrainMode,
+    settings::{IdentifyRule, TrainMode},
     stages::{evaluate, sources::Variant, synthesis},
 };
 use serde::Serialize;
@@ -151,8 +151,8 @@ fn rows(plan: &Plan, sizes: Sizes, cost: &Calibration) -> Vec<Row> {
     let features = |n: f64| n * settings.backbone.architecture.feature_width() as f64 * 8.0;
     let steps = settings.train.epochs * sizes.train.div_ceil(settings.train.batch);
     // Every step decodes its pictures; after every epoch the validation split is judged.
-    let trained = (steps * settings.train.batch) as f64 * (cost.decode + cost.train.unwrap_or_default())
-        + settings.train.epochs as f64 * val * seen;
+    let learnt = |steps: usize| (steps * settings.train.batch) as f64 * (cost.decode + cost.train.unwrap_or_default());
+    let trained = learnt(steps) + settings.train.epochs as f64 * val * seen;
     let mut rows = Vec::new();
     let mut add = |stage: &str, what: String, seconds: f64, bytes: f64| {
         rows.push(Row { stage: stage.to_owned(), what, seconds, bytes });
@@ -166,9 +166,16 @@ fn rows(plan: &Plan, sizes: Sizes, cost: &Calibration) -> Vec<Row> {
     let what = format!("{how}features of {} pictures", sizes.train + sizes.val);
     add("1-erm", what, seconds + (train + val) * seen, cost.model_bytes + features(train + val));
     if plan.arms.iter().any(|arm| arm.needs_errors()) {
-        let fits = settings.identify.folds;
-        let what = format!("rule {}", settings.identify.rule.name());
-        add("2-errors", what, fits as f64 * train * cost.fit, 0.0);
+        let rule = settings.identify.rule;
+        let (what, seconds) = if full && rule == IdentifyRule::EarlyEpoch {
+            // A network of its own, which then answers for every training picture.
+            let steps = settings.identify.epoch * sizes.train.div_ceil(settings.train.batch);
+            let what = format!("; {steps} steps of {} pictures", settings.train.batch);
+            (what, learnt(steps) + train * seen)
+        } else {
+            (String::new(), settings.identify.folds as f64 * train * cost.fit)
+        };
+        add("2-errors", format!("rule {}{what}", rule.name()), seconds, 0.0);
     }
     let variants: BTreeSet<Variant> = plan
         .arms

@@ -1,5 +1,7 @@
 //! Stage `5-synthesis`: the new training pictures, and which of them are kept.
 
+pub mod shard;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
@@ -89,11 +91,16 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>, variant: Variant) -> Resul
     let stage = stage_name(variant);
     let picks = sources::picks(inputs, variant, &masks::read(inputs.folder, &variant.masks_stage())?)?;
     inputs.folder.stage(context, &stage, picks.len() * 2, |folder| {
-        let images = folder.join("images");
-        fs_err::create_dir_all(&images)?;
-        let inpainter = painter::of(inputs, &context.device, variant)?;
-        let job = Job { inputs, variant, inpainter, samples: masks::samples(inputs) };
-        let mut rows: Vec<Synthetic> =
+        fs_err::create_dir_all(folder.join("images"))?;
+        if shard::has_shards(folder) {
+            // What is missing is painted here; what is there must be what a shard painted.
+            let checked = shard::check(folder, &picks)?;
+            if let Some(problem) = checked.problems.into_iter().find(|problem| !problem.contains(" is missing: ")) {
+                return Err(run_folder::table_error(&folder.join("images"), &problem));
+            }
+        }
+        let job = Job::new(inputs, context, variant)?;
+        let rows: Vec<Synthetic> =
             picks.iter().enumerate().map(|(i, pick)| job.row(i, pick)).collect::<Result<_, Error>>()?;
         let mut done = 0;
         for chunk in rows.chunks(job.inpainter.at_once()) {
@@ -101,34 +108,49 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>, variant: Variant) -> Resul
             done += chunk.len();
             context.advance(&stage, done)?;
         }
-        let files: Vec<_> = rows.iter().map(|r| (r.img_id, folder.join(&r.img_filename))).collect();
-        let shifted = Context {
-            device: context.device.clone(),
-            cancelled: context.cancelled,
-            cache: None,
-            report: &|event| match event {
-                crate::Event::Advanced { done } => {
-                    (context.report)(crate::Event::Advanced { done: files.len() + done });
-                }
-                other => (context.report)(other),
-            },
-        };
-        let network = inputs.erm_network(context)?;
-        let features = Features::compute(&shifted, &stage, &network, inputs.input(), &files)?;
-        features.save(&folder.join("features.safetensors"))?;
-        let head = Trained::head_of(&network);
-        for (i, row) in rows.iter_mut().enumerate() {
-            (row.erm_predicted, row.erm_confidence) = most_probable(&head.probabilities(features.row(i)));
-        }
-        let looked_at: Vec<filter::Seen> =
-            rows.par_iter().map(|row| job.look(folder, row)).collect::<Result<_, _>>()?;
-        filter::apply(&inputs.settings.synthesis.filter, &mut rows, &looked_at, &inputs.index.classes)?;
-        run_folder::write_csv(&folder.join("metadata.csv"), &rows)?;
-        let sources: BTreeSet<u64> = rows.iter().map(|r| r.source_id).collect();
-        let dropped = rows.iter().filter(|r| r.dropped.is_some()).count();
-        let dropped = if dropped == 0 { String::new() } else { format!(", {dropped} dropped") };
-        Ok(format!("{} pictures from {} sources by {}{dropped}", rows.len(), sources.len(), job.inpainter.name()))
+        complete(inputs, context, variant, folder, rows, job.inpainter.name())
     })
+}
+
+/// Looks at the painted pictures with the ERM classifier, drops what the filter asks for and writes `metadata.csv`.
+fn complete(
+    inputs: Inputs<'_>,
+    context: &Context<'_>,
+    variant: Variant,
+    folder: &Path,
+    mut rows: Vec<Synthetic>,
+    inpainter: &str,
+) -> Result<String, Error> {
+    let stage = stage_name(variant);
+    let files: Vec<_> = rows.iter().map(|r| (r.img_id, folder.join(&r.img_filename))).collect();
+    let shifted = Context {
+        device: context.device.clone(),
+        cancelled: context.cancelled,
+        cache: None,
+        report: &|event| match event {
+            crate::Event::Advanced { done } => {
+                (context.report)(crate::Event::Advanced { done: files.len() + done });
+            }
+            other => (context.report)(other),
+        },
+    };
+    let network = inputs.erm_network(context)?;
+    let partial = folder.join("features.partial");
+    let features = Features::compute_kept(&shifted, &stage, &network, inputs.input(), &files, Some(&partial))?;
+    features.save(&folder.join("features.safetensors"))?;
+    let head = Trained::head_of(&network);
+    for (i, row) in rows.iter_mut().enumerate() {
+        (row.erm_predicted, row.erm_confidence) = most_probable(&head.probabilities(features.row(i)));
+    }
+    let sources = Sources { inputs, variant, samples: masks::samples(inputs) };
+    let looked_at: Vec<filter::Seen> =
+        rows.par_iter().map(|row| sources.look(folder, row)).collect::<Result<_, _>>()?;
+    filter::apply(&inputs.settings.synthesis.filter, &mut rows, &looked_at, &inputs.index.classes)?;
+    run_folder::write_csv(&folder.join("metadata.csv"), &rows)?;
+    let sources: BTreeSet<u64> = rows.iter().map(|r| r.source_id).collect();
+    let dropped = rows.iter().filter(|r| r.dropped.is_some()).count();
+    let dropped = if dropped == 0 { String::new() } else { format!(", {dropped} dropped") };
+    Ok(format!("{} pictures from {} sources by {inpainter}{dropped}", rows.len(), sources.len()))
 }
 
 /// The new pictures of a stage.
@@ -147,15 +169,48 @@ pub fn features(folder: &RunFolder, stage: &str) -> Result<Features, Error> {
     Features::load(&folder.path(stage, "features.safetensors"))
 }
 
-/// Everything the painting of a picture needs.
-struct Job<'a> {
+/// Where new pictures come from.
+struct Sources<'a> {
     inputs: Inputs<'a>,
     variant: Variant,
-    inpainter: Box<dyn Inpainter>,
     samples: BTreeMap<u64, &'a Sample>,
 }
 
-impl Job<'_> {
+impl Sources<'_> {
+    /// What the filter needs to know of a new picture.
+    fn look(&self, folder: &Path, row: &Synthetic) -> Result<filter::Seen, Error> {
+        let path = folder.join(&row.img_filename);
+        let new = image::load_from_memory(&fs_err::read(&path)?).map_err(|e| run_folder::table_error(&path, &e))?;
+        let (old, mask) = self.source(row)?;
+        Ok(filter::Seen::of(&old, &new.to_rgb8(), &mask))
+    }
+
+    /// The source of a new picture, and the mask that it was painted through.
+    fn source(&self, row: &Synthetic) -> Result<(RgbImage, GrayImage), Error> {
+        let inputs = self.inputs;
+        let sample = self.samples.get(&row.source_id).ok_or_else(|| Error::RunFolder {
+            path: inputs.folder.path(self.variant.sources_stage(), "sources.csv"),
+            message: format!("picture {} is not in the data set", row.source_id),
+        })?;
+        let mask = masks::load(inputs.folder, &self.variant.masks_stage(), row.source_id)?;
+        Ok((masks::picture(inputs, sample)?, mask))
+    }
+}
+
+/// Everything the painting of a picture needs.
+struct Job<'a> {
+    sources: Sources<'a>,
+    inputs: Inputs<'a>,
+    variant: Variant,
+    inpainter: Box<dyn Inpainter>,
+}
+
+impl<'a> Job<'a> {
+    fn new(inputs: Inputs<'a>, context: &Context<'_>, variant: Variant) -> Result<Self, Error> {
+        let sources = Sources { inputs, variant, samples: masks::samples(inputs) };
+        Ok(Self { sources, inputs, variant, inpainter: painter::of(inputs, &context.device, variant)? })
+    }
+
     fn row(&self, i: usize, pick: &Pick) -> Result<Synthetic, Error> {
         let prompt = diffusion::prompt(self.inputs, pick.label, pick.repeat);
         let mask = masks::load(self.inputs.folder, &self.variant.masks_stage(), pick.id)?;
@@ -185,25 +240,6 @@ impl Job<'_> {
         })
     }
 
-    /// What the filter needs to know of a new picture.
-    fn look(&self, folder: &Path, row: &Synthetic) -> Result<filter::Seen, Error> {
-        let path = folder.join(&row.img_filename);
-        let new = image::load_from_memory(&fs_err::read(&path)?).map_err(|e| run_folder::table_error(&path, &e))?;
-        let (old, mask) = self.source(row)?;
-        Ok(filter::Seen::of(&old, &new.to_rgb8(), &mask))
-    }
-
-    /// The source of a new picture, and the mask that it was painted through.
-    fn source(&self, row: &Synthetic) -> Result<(RgbImage, GrayImage), Error> {
-        let inputs = self.inputs;
-        let sample = self.samples.get(&row.source_id).ok_or_else(|| Error::RunFolder {
-            path: inputs.folder.path(self.variant.sources_stage(), "sources.csv"),
-            message: format!("picture {} is not in the data set", row.source_id),
-        })?;
-        let mask = masks::load(inputs.folder, &self.variant.masks_stage(), row.source_id)?;
-        Ok((masks::picture(inputs, sample)?, mask))
-    }
-
     /// One stream per (source, repeat); the controls share it, so that only what they change differs.
     fn stream(&self, source: u64, repeat: usize) -> ChaCha8Rng {
         stream(self.inputs.folder.seed, &format!("{STAGE}/{source}"), repeat as u64)
@@ -213,7 +249,7 @@ impl Job<'_> {
     fn paint(&self, folder: &Path, rows: &[Synthetic]) -> Result<(), Error> {
         let rows: Vec<&Synthetic> = rows.iter().filter(|row| !folder.join(&row.img_filename).is_file()).collect();
         let inputs: Vec<(RgbImage, GrayImage)> =
-            rows.par_iter().map(|row| self.source(row)).collect::<Result<_, _>>()?;
+            rows.par_iter().map(|row| self.sources.source(row)).collect::<Result<_, _>>()?;
         let mut work: Vec<(Request<'_>, ChaCha8Rng)> = rows
             .iter()
             .zip(&inputs)
