@@ -2,13 +2,14 @@
 
     python docs/examples/read_run.py runs/habitat/<config-hash>
 
-What the files hold is documented in docs/reference/files.md. pandas and Pillow are needed; the classifier is rebuilt where PyTorch is
+What the files hold is documented in docs/reference/files.md. Python 3.11, pandas and Pillow are needed; the classifier is rebuilt where PyTorch is
 installed, with efficientnet-lite-pytorch or torchvision.
 """
 
 import json
 import struct
 import sys
+import tomllib
 from pathlib import Path
 
 import pandas as pd
@@ -32,15 +33,17 @@ def worst_groups(table: pd.DataFrame) -> pd.DataFrame:
     return test.pivot_table(index="method", columns="measure", values="value", aggfunc=["mean", "std", "count"])
 
 
-def new_picture(seed: Path) -> None:
-    """Opens a picture that was made for training, beside the mask that says where it is new."""
+def new_picture(seed: Path) -> tuple[Image.Image, pd.Series]:
+    """A picture that was made for training, beside the mask that says where it is new, and its line of metadata.csv."""
     made = pd.read_csv(seed / "5-synthesis" / "metadata.csv")
     row = made[made["uses"] > 0].iloc[0]
     picture = Image.open(seed / "5-synthesis" / row["img_filename"])
     mask = Image.open(seed / row["mask"])
-    white = sum(value > 127 for value in mask.convert("L").getdata()) / (mask.width * mask.height)
+    levels = mask.convert("L").histogram()
+    white = sum(levels[128:]) / sum(levels)
     print(f"\na new picture: {row['img_filename']}, {picture.width} x {picture.height}, class {row['y']}")
     print(f"  made from picture {row['source_id']} by {row['inpainter']}; {white:.0%} of the mask is white")
+    return picture, row
 
 
 def header(file: Path) -> dict:
@@ -69,7 +72,7 @@ def classifier(seed: Path, method: str):
     if last == "_fc.weight":
         from efficientnet_lite_pytorch import EfficientNet
 
-        network = EfficientNet.from_name("efficientnet-lite0", num_classes=classes)
+        network = EfficientNet.from_name("efficientnet-lite0", num_classes=classes, image_size=None)
     else:
         import torchvision
 
@@ -80,6 +83,28 @@ def classifier(seed: Path, method: str):
         network = getattr(torchvision.models, name)(num_classes=classes)
     print(f"  {network.load_state_dict(state, strict=True)}")
     return network.eval()
+
+
+def answer(network, seed: Path, picture: Image.Image) -> tuple[int, float]:
+    """The network's class for a picture and its probability.
+
+    SCGS scales pictures within 1 of 255 of Pillow, so that probabilities agree to about 0.01.
+    """
+    import torch
+
+    with (seed / "config.toml").open("rb") as stream:
+        backbone = tomllib.load(stream)["backbone"]
+    side = backbone["input_size"]
+    scaled = picture.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
+    values = torch.frombuffer(bytearray(scaled.tobytes()), dtype=torch.uint8).float().view(1, side, side, 3)
+    if backbone["architecture"] == "efficientnet-lite0":
+        mean, deviation = torch.full((3,), 127.0), torch.full((3,), 128.0)
+    else:
+        mean, deviation = torch.tensor([0.485, 0.456, 0.406]) * 255, torch.tensor([0.229, 0.224, 0.225]) * 255
+    with torch.inference_mode():
+        probabilities = network(((values - mean) / deviation).permute(0, 3, 1, 2)).softmax(1)[0]
+    best = int(probabilities.argmax())
+    return best, float(probabilities[best])
 
 
 def main() -> None:
@@ -95,9 +120,13 @@ def main() -> None:
     print("\n", accuracy.pivot_table(index="method", columns="group", values="value").round(3).to_string())
 
     seed = run / f"seed-{table['seed'].min()}"
-    if (seed / "5-synthesis" / "metadata.csv").exists():
-        new_picture(seed)
-    classifier(seed, table["method"].iloc[0])
+    made = new_picture(seed) if (seed / "5-synthesis" / "metadata.csv").exists() else None
+    network = classifier(seed, "erm")
+    if network is not None and made is not None:
+        picture, row = made
+        best, probability = answer(network, seed, picture)
+        print(f"  PyTorch says class {best} with {probability:.4f} for the new picture,")
+        print(f"  SCGS said class {row['erm_predicted']} with {row['erm_confidence']:.4f}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 //! The examples that use one crate alone, run as a person would.
 
-#![expect(clippy::unwrap_used, reason = "a failed test panics")]
-
 use std::{path::Path, process::Command};
 
 use image::{GrayImage, Luma, Rgb, RgbImage};

@@ -17,7 +17,7 @@ const LOOP_LIMIT: Duration = Duration::from_secs(120);
 /// Which steps to run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Leave out the slow end: doctests, cargo-deny and the two-minute loop
+    /// Leave out the slow end: doctests, cargo-deny, the Python example and the two-minute loop
     #[arg(long)]
     quick: bool,
     /// Run these steps only, separated by commas
@@ -44,12 +44,12 @@ enum Step {
     Package,
     /// All tests but doctests
     Tests,
-    /// The Python example reads a run, where there is a Python for it
-    PythonExample,
     /// The examples in the documentation
     Doctests,
     /// Dependencies: duplicates, licences, sources
     Deny,
+    /// The Python example reads a run, where there is a Python for it
+    PythonExample,
     /// The whole experiment in its quick profile, and a check of its results
     Loop,
 }
@@ -67,7 +67,7 @@ impl Step {
     }
 
     fn is_slow(self) -> bool {
-        matches!(self, Self::Doctests | Self::Deny | Self::Loop)
+        matches!(self, Self::Doctests | Self::Deny | Self::PythonExample | Self::Loop)
     }
 
     fn run(self, workspace: &Workspace, shell: &Shell) -> anyhow::Result<Ending> {
@@ -259,13 +259,13 @@ mod tests {
             "reference",
             "package",
             "tests",
-            "python-example",
             "doctests",
             "deny",
+            "python-example",
             "loop",
         ];
         assert_eq!(names(&Args { quick: false, only: vec![] }), all);
-        assert_eq!(names(&Args { quick: true, only: vec![] }), all[..9]);
+        assert_eq!(names(&Args { quick: true, only: vec![] }), all[..8]);
         assert_eq!(names(&Args { quick: false, only: vec![Step::Tidy, Step::Fmt] }), ["fmt", "tidy"]);
     }
 
