@@ -117,7 +117,7 @@ fn what_is_missing_torn_or_double_is_named_and_painted_again() {
     );
     assert!(!dir.path().join(&seed).join("5-synthesis/done").exists(), "nothing may use them");
     // `scgs run` does not use them either.
-    finish(&mut scgs(dir.path(), &tiny_run(&METHODS))).expect(2, &[&format!("{} is corrupt", name(1))]);
+    finish(&mut scgs(dir.path(), &tiny_run(&METHODS))).expect(2, &["paint shard", "`scgs merge` lists"]);
 
     fs_err::remove_file(images.join("99999-0.png")).unwrap();
     for shard in ["1/2", "2/2"] {

@@ -109,7 +109,7 @@ enum Command {
     Tidy,
     /// Install the tools that the tests need and a fresh machine with Rust lacks.
     #[command(after_help = EXIT_CODES)]
-    Setup,
+    Setup(setup::Args),
 }
 
 fn main() -> ExitCode {
@@ -134,7 +134,7 @@ fn run(command: &Command) -> anyhow::Result<Outcome> {
         Command::Chaos(args) => chaos::run(&workspace, args),
         Command::Test(args) => test::run(&workspace, args),
         Command::Tidy => tidy::run(&workspace),
-        Command::Setup => setup::run(&workspace),
+        Command::Setup(args) => setup::run(&workspace, args),
     }
 }
 

@@ -71,6 +71,9 @@ pub(crate) enum Command {
     /// Make a look-alike of a published data set (`cargo xtask fixtures`)
     #[command(hide = true)]
     Fixtures(crate::args_data::FixturesArgs),
+    /// Many small pictures through the run folder: does the time per picture grow?
+    #[command(hide = true)]
+    Simulate(crate::args_runs::SimulateArgs),
     /// What is compiled in, what is on this machine, and what is missing
     Doctor(DoctorArgs),
     /// Completions for a shell, on standard output
@@ -324,6 +327,7 @@ impl Cli {
             Command::Cluster(a) => a.common.quiet,
             Command::Export(a) => a.common.quiet,
             Command::Fixtures(a) => a.common.quiet,
+            Command::Simulate(a) => a.common.quiet,
             Command::Doctor(a) => a.common.quiet,
             Command::Completions(a) => a.common.quiet,
             Command::Man(a) => a.common.quiet,

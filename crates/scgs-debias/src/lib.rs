@@ -47,6 +47,7 @@ mod run_folder;
 pub mod selection;
 pub mod settings;
 mod shared;
+pub mod simulation;
 mod space;
 pub mod stages;
 pub mod sweep;

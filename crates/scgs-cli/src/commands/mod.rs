@@ -16,6 +16,7 @@ pub(crate) mod predict;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod shell;
+pub(crate) mod simulate;
 pub(crate) mod suite;
 pub(crate) mod sweep;
 pub(crate) mod synthesize;
