@@ -80,7 +80,8 @@ tiny="--dataset habitat --methods erm,scgs --set habitat.size=48 --set habitat.t
 mkdir "$work/cluster" "$work/alone"
 cd "$work/cluster"
 # shellcheck disable=SC2086
-"$scgs" run $tiny --launcher slurm --shards 4 --launch-dir "$work/cluster/launch" --time-limit 0-00:30:00 --runs "$work/cluster/runs" | tee "$work/submitted"
+"$scgs" run $tiny --launcher slurm --shards 4 --launch-dir "$work/cluster/launch" --time-limit 0-00:30:00 --runs "$work/cluster/runs" > "$work/submitted"
+sed "s#$work#WORK#g" "$work/submitted"
 shards=$(sed -n 's/.*2-shards=\([0-9]*\).*/\1/p' "$work/submitted")
 
 # Waits for a task of the array that runs and is not in the list given, and whose process is there; prints its job id.
@@ -129,7 +130,7 @@ restarts=$(for task in "${first%:*}" "${second%:*}"; do scontrol show job "$task
 say "restarts of the two tasks: $restarts"
 for log in launch/logs/*.log; do
     echo "---- $(basename "$log")"
-    sed "s#$work#WORK#g; s#$datasets#DATASETS#g" "$log"
+    sed "s#$work#WORK#g; s#$datasets#DATASETS#g; s#$scgs#SCGS#g" "$log"
 done
 cd "$work/alone"
 # shellcheck disable=SC2086

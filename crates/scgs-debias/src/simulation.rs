@@ -164,26 +164,27 @@ fn paint(
     blocks: &mut Vec<Block>,
 ) -> Result<usize, Error> {
     let cancelled = AtomicBool::new(false);
-    let times = Mutex::new((Instant::now(), 0, Vec::new()));
+    let times = Mutex::new(Times { clock: Instant::now(), last: 0, timed: 0, blocks: Vec::new() });
     let report = |event: Event| {
         if let Event::Advanced { done } = &event {
             let mut times = times.lock().unwrap_or_else(PoisonError::into_inner);
-            if *done >= times.1 + block {
+            times.last = *done;
+            if *done >= times.timed + block {
                 let row = Block {
                     phase: "paint",
                     pictures: there + done,
-                    items: done - times.1,
-                    seconds: times.0.elapsed().as_secs_f64(),
+                    items: done - times.timed,
+                    seconds: times.clock.elapsed().as_secs_f64(),
                 };
-                times.2.push(row);
-                (times.0, times.1) = (Instant::now(), *done);
+                times.blocks.push(row);
+                (times.clock, times.timed) = (Instant::now(), *done);
             }
             if stop.is_some_and(|stop| *done >= stop) {
                 cancelled.store(true, Ordering::Relaxed);
             }
         }
         if let Event::Started { .. } = &event {
-            times.lock().unwrap_or_else(PoisonError::into_inner).0 = Instant::now();
+            times.lock().unwrap_or_else(PoisonError::into_inner).clock = Instant::now();
         }
         (context.report)(event);
     };
@@ -193,9 +194,17 @@ fn paint(
         Ok(()) | Err(Error::Interrupted { .. }) => {}
         Err(error) => return Err(error),
     }
-    let (_, done, timed) = times.into_inner().unwrap_or_else(PoisonError::into_inner);
-    blocks.extend(timed);
-    Ok(done)
+    let times = times.into_inner().unwrap_or_else(PoisonError::into_inner);
+    blocks.extend(times.blocks);
+    Ok(times.last)
+}
+
+/// What a shard's progress is measured with.
+struct Times {
+    clock: Instant,
+    last: usize,
+    timed: usize,
+    blocks: Vec<Block>,
 }
 
 /// Two classes of small pictures.
