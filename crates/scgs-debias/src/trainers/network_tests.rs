@@ -123,6 +123,12 @@ fn trained(dir: &Path, method: Method, settings: &Settings, steps: usize) -> Res
 /// parameters, accumulated batches, several phases.
 #[test]
 fn a_training_that_is_stopped_again_and_again_ends_with_the_same_bytes() {
+    // A small network: every step of these runs goes to the disk.
+    let settings = || {
+        let mut settings = settings();
+        settings.backbone.architecture = Architecture::EfficientNetLite0;
+        settings
+    };
     let mut adamw = settings();
     adamw.train.optimiser = crate::minibatch::OptimiserKind::Adamw;
     adamw.train.average = 0.9;
@@ -168,6 +174,7 @@ fn a_training_that_is_stopped_again_and_again_ends_with_the_same_bytes() {
 fn a_checkpoint_belongs_to_its_settings() {
     let dir = tempfile::tempdir().unwrap();
     let mut first = settings();
+    first.backbone.architecture = Architecture::EfficientNetLite0;
     first.checkpoint.every = 1;
     assert!(matches!(trained(dir.path(), Method::Erm, &first, 2), Err(Error::Interrupted { .. })));
     let mut second = first.clone();
