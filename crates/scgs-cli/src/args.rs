@@ -154,8 +154,8 @@ pub(crate) struct RunArgs {
     /// Print the plan, with time and disk estimates from a short calibration, and stop
     #[arg(long)]
     pub dry_run: bool,
-    /// Stop early, and print the folder
-    #[arg(long, value_name = "STAGE")]
+    /// Stop before the new pictures (masks), from where `scgs synthesize` starts, and print the folder
+    #[arg(long, value_name = "STAGE", hide_possible_values = true)]
     pub until: Option<crate::args_runs::Until>,
     /// What is watched.
     #[command(flatten)]

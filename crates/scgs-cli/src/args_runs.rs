@@ -105,8 +105,9 @@ pub(crate) struct WatchArgs {
 /// How a run is spread over processes.
 #[derive(Debug, Args)]
 pub(crate) struct LaunchArgs {
-    /// Run in parts: masks, shards of the new pictures at once, their check, the rest. With --dry-run, print what would be started
-    #[arg(long, value_name = "NAME", conflicts_with = "until")]
+    /// Run in parts (masks, shards of the new pictures at once, their check, the rest): local (processes, one per device of
+    /// --devices) or slurm (jobs of a cluster); with --dry-run, print what would be started
+    #[arg(long, value_name = "NAME", conflicts_with = "until", hide_possible_values = true)]
     pub launcher: Option<LauncherKind>,
     /// Into how many shards the new pictures are divided
     #[arg(long, value_name = "N", default_value_t = 4, requires = "launcher", value_parser = clap::value_parser!(u32).range(1..=10_000))]
