@@ -135,14 +135,14 @@ fn a_training_that_is_stopped_again_and_again_ends_with_the_same_bytes() {
     adamw.train.epochs = 3;
     adamw.train.patience = 2;
     let mut accumulating = settings();
+    // The other network's last map has one cell at this size, which leaves nothing to mask.
+    accumulating.backbone.architecture = Architecture::ResNet18;
     accumulating.train.accumulate = 2;
     accumulating.train.batch = 2;
     let cases = [(Method::Erm, adamw), (Method::Lff, settings()), (Method::Masktune, accumulating)];
     for (method, mut settings) in cases {
         settings.checkpoint = crate::settings::CheckpointSettings { every: 1, keep: 2 };
-        let Ok(whole) = trained(tempfile::tempdir().unwrap().path(), method, &settings, usize::MAX) else {
-            panic!("{method} cannot be trained here")
-        };
+        let whole = trained(tempfile::tempdir().unwrap().path(), method, &settings, usize::MAX).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let mut stops = 0;
         let cut = loop {
