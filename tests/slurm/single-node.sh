@@ -15,7 +15,7 @@ for program in munged slurmctld slurmd sbatch squeue scontrol; do
 done
 [ "$(id -u)" = 0 ] || { echo "slurmd needs root"; exit 2; }
 
-work=$(mktemp -d /tmp/scgs-slurm-XXXXXX)
+work=$(mktemp -d -t scgs-slurm-XXXXXX)
 host=$(hostname -s)
 cpus=$(nproc)
 start=$(date +%s)
