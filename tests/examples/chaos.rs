@@ -1,5 +1,7 @@
 //! What `cargo xtask chaos` calls: `chaos KILLS SEED PAGE.md`, which writes the table and the same as JSON beside it.
 
+#![expect(clippy::print_stdout, reason = "a program: its output is its progress")]
+
 use std::{fmt::Write as _, path::Path, process::ExitCode};
 
 use scgs_tests::chaos;

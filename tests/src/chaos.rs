@@ -32,6 +32,8 @@ pub struct Plan {
     pub name: &'static str,
     /// The words after `scgs`.
     pub words: Vec<String>,
+    /// Share of the kills, beside those of the other commands.
+    pub weight: usize,
 }
 
 /// What the table says about a stage.
@@ -50,11 +52,15 @@ pub type Table = BTreeMap<(&'static str, String), Row>;
 
 /// The smallest commands that touch every stage: the last layer trained, every layer trained, the painter trained.
 pub fn plans() -> Vec<Plan> {
-    let plan = |name, words: &str| Plan { name, words: words.split_whitespace().map(str::to_owned).collect() };
+    let plan = |name, weight, words: &str| {
+        let words = words.split_whitespace().map(str::to_owned).collect();
+        Plan { name, words, weight }
+    };
     let tiny = "--set habitat.size=48 --set synthesis.share=0.25 --set synthesis.sources=12 --set synthesis.objects=8";
     vec![
         plan(
             "head",
+            4,
             &format!(
                 "run --dataset habitat --methods erm,duplicate,scgs,scgs-random-mask,jtt,oracle-balanced --set habitat.train=100 \
                  --set habitat.val=16 --set habitat.test=24 --set backbone.input_size=64 --set attention.input_size=64 \
@@ -63,6 +69,7 @@ pub fn plans() -> Vec<Plan> {
         ),
         plan(
             "full",
+            4,
             &format!(
                 "run --dataset habitat --methods erm,scgs,lff --set habitat.train=40 --set habitat.val=8 \
                  --set habitat.test=8 --set backbone.input_size=32 --set attention.input_size=64 {tiny} \
@@ -72,6 +79,7 @@ pub fn plans() -> Vec<Plan> {
         ),
         plan(
             "painter",
+            1,
             "train-inpainter --dataset habitat --out painter/weights.safetensors --steps 12 --batch 1 --every 2",
         ),
     ]
@@ -84,8 +92,11 @@ pub fn plans() -> Vec<Plan> {
 pub fn run(folder: &Path, plans: &[Plan], kills: usize, seed: u64, say: &dyn Fn(&str)) -> io::Result<Table> {
     let mut random = Random(seed.wrapping_add(1));
     let mut table = Table::new();
-    for (i, plan) in plans.iter().enumerate() {
-        let share = (kills * (i + 1)) / plans.len() - (kills * i) / plans.len();
+    let weights: usize = plans.iter().map(|plan| plan.weight).sum();
+    let mut before = 0;
+    for plan in plans {
+        let share = kills * (before + plan.weight) / weights - kills * before / weights;
+        before += plan.weight;
         let whole = folder.join(format!("{}-whole", plan.name));
         fs_err::create_dir_all(&whole)?;
         let begun = Instant::now();

@@ -1,8 +1,6 @@
 //! The short form of `cargo xtask chaos`: a few kills in both training modes.
 
 #![cfg(unix)]
-#![expect(clippy::unwrap_used, reason = "a failed test panics")]
-
 use scgs_tests::chaos;
 
 #[test]

@@ -117,7 +117,7 @@ fn what_is_missing_torn_or_double_is_named_and_painted_again() {
     );
     assert!(!dir.path().join(&seed).join("5-synthesis/done").exists(), "nothing may use them");
     // `scgs run` does not use them either.
-    finish(&mut scgs(dir.path(), &tiny_run(&METHODS))).expect(2, &[&format!("{} is corrupt", name(1))]);
+    finish(&mut scgs(dir.path(), &tiny_run(&METHODS))).expect(2, &["paint shard", "`scgs merge` lists"]);
 
     fs_err::remove_file(images.join("99999-0.png")).unwrap();
     for shard in ["1/2", "2/2"] {
@@ -128,4 +128,25 @@ fn what_is_missing_torn_or_double_is_named_and_painted_again() {
     }
     finish(&mut scgs(dir.path(), &["merge", &run_dir])).expect(0, &[]);
     finish(&mut scgs(dir.path(), &["merge", &run_dir, "--json"])).expect(0, &[]);
+}
+
+#[test]
+fn a_launcher_of_this_machine_runs_the_parts_to_the_same_results() {
+    let (plain, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    finish(&mut scgs(plain.path(), &tiny_run(&METHODS))).expect(0, &[]);
+    let launch = ["--launcher", "local", "--shards", "3", "--devices", "flex,flex"];
+    let words = tiny_run(&[&METHODS[..], &launch].concat());
+    let plan = finish(&mut scgs(parts.path(), &[&words[..], &["--dry-run"]].concat()));
+    plan.expect(0, &[]);
+    let lines: Vec<&str> = plan.stdout.lines().collect();
+    assert_eq!(lines.iter().filter(|line| line.contains(" synthesize ")).count(), 3, "{}", plan.stdout);
+    assert!(!parts.path().join("runs").exists(), "a plan starts nothing");
+    finish(&mut scgs(parts.path(), &words)).expect(0, &["shard 3/3 done"]);
+    assert!(parts.path().join("launch/logs/seed-0-shard-2-of-3.log").is_file());
+    let results = |folder: &Path| {
+        let mut files = hashes(&folder.join("runs")).unwrap();
+        files.retain(|path, _| path.ends_with("results.json") || path.extension().is_some_and(|e| e == "png"));
+        files
+    };
+    assert_eq!(results(plain.path()), results(parts.path()));
 }

@@ -186,6 +186,13 @@ fn the_same_seed_gives_the_same_bytes_on_any_number_of_threads() {
 fn a_second_call_computes_nothing_and_another_method_reuses_what_is_there() {
     let dir = tempfile::tempdir().unwrap();
     finish(&mut scgs(dir.path(), &tiny_run(&["--methods", "erm,duplicate"]))).expect(0, &[]);
+    let costs =
+        hashes(&dir.path().join("runs/habitat")).unwrap().into_keys().find(|p| p.ends_with("run.json")).unwrap();
+    let costs = fs_err::read(dir.path().join("runs/habitat").join(costs)).unwrap();
+    let costs: Value = serde_json::from_slice(&costs).unwrap();
+    assert_eq!(costs["stages"]["1-erm"]["finished"], true);
+    assert_eq!(costs["stages"]["1-erm"]["items"], 176, "features of both splits");
+    assert!(costs["seconds"].as_f64().unwrap() > 0.0 && costs["under_way"].is_null(), "{costs}");
     let before = products(dir.path());
     let again = finish(&mut scgs(dir.path(), &tiny_run(&["--methods", "erm,duplicate"])));
     again.expect(0, &[]);

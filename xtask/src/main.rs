@@ -114,7 +114,7 @@ enum Command {
     Tidy,
     /// Install the tools that the tests need and a fresh machine with Rust lacks.
     #[command(after_help = EXIT_CODES)]
-    Setup,
+    Setup(setup::Args),
 }
 
 fn main() -> ExitCode {
@@ -140,7 +140,7 @@ fn run(command: &Command) -> anyhow::Result<Outcome> {
         Command::Chaos(args) => chaos::run(&workspace, args),
         Command::Test(args) => test::run(&workspace, args),
         Command::Tidy => tidy::run(&workspace),
-        Command::Setup => setup::run(&workspace),
+        Command::Setup(args) => setup::run(&workspace, args),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `cargo xtask setup`: installs what the tests need beyond Rust.
 
 use anyhow::{Context, bail};
+use clap::ValueEnum;
 use xshell::{Shell, cmd};
 
 use crate::workspace::Workspace;
@@ -12,12 +13,30 @@ const NEXTEST: &str = "cargo-nextest@0.9.143";
 /// Names under which distributions install the browser that looks at the report; tests/src/browser.rs asks for the same.
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
+/// What is installed only when asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Extra {
+    /// A Slurm of one node, for tests/slurm/single-node.sh
+    Slurm,
+}
+
+/// What to install.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Something that only some tests need, instead of what all need
+    extra: Option<Extra>,
+}
+
 /// Installs each missing tool. One that cannot be installed does not keep the next from being tried.
 ///
 /// # Errors
 /// When a tool cannot be built or downloaded.
-pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<Outcome> {
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> anyhow::Result<Outcome> {
     let shell = workspace.shell()?;
+    if args.extra == Some(Extra::Slurm) {
+        slurm(&shell)?;
+        return Ok(Outcome::Done);
+    }
     let installed = [nextest(workspace, &shell), chromium(&shell), python::environment(workspace, &shell)];
     let failures: Vec<String> = installed.into_iter().filter_map(Result::err).map(|e| format!("{e:#}")).collect();
     if failures.is_empty() {
@@ -47,16 +66,31 @@ fn chromium(shell: &Shell) -> anyhow::Result<()> {
         return Ok(());
     }
     let advice = "the tests of the report need Chromium; install it by hand";
+    packages(shell, &["chromium"]).with_context(|| format!("cannot install chromium; {advice}"))
+}
+
+/// Debian's packages. The daemons are started by the test alone, in a folder of its own.
+fn slurm(shell: &Shell) -> anyhow::Result<()> {
+    if works(shell, "slurmctld", "-V") && works(shell, "munged", "--version") {
+        println!("slurm is installed");
+        return Ok(());
+    }
+    packages(shell, &["slurm-wlm", "slurm-wlm-basic-plugins", "munge"])
+}
+
+/// Installs packages of the distribution.
+fn packages(shell: &Shell, names: &[&str]) -> anyhow::Result<()> {
     if !works(shell, "apt-get", "--version") {
-        bail!("no Chromium, and no apt-get to install it with; {advice}");
+        bail!("no apt-get to install {} with", names.join(", "));
     }
     let root = cmd!(shell, "id -u").quiet().ignore_stderr().read().is_ok_and(|id| id.trim() == "0");
     // `sudo -n` asks for no password: it works or fails.
     let prefix: &[&str] = if root { &[] } else { &["sudo", "-n"] };
-    for words in [&["update", "-qq"][..], &["install", "-y", "-qq", "--no-install-recommends", "chromium"]] {
+    let install = [&["install", "-y", "-qq", "--no-install-recommends"], names].concat();
+    for words in [&["update", "-qq"][..], &install] {
         let line = [prefix, &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"], words].concat();
         let (program, arguments) = line.split_first().expect("apt-get is a word");
-        cmd!(shell, "{program} {arguments...}").run().with_context(|| format!("cannot install chromium; {advice}"))?;
+        cmd!(shell, "{program} {arguments...}").run()?;
     }
     Ok(())
 }

@@ -74,6 +74,9 @@ pub(crate) enum Command {
     /// Text for the reference in docs (`cargo xtask reference`)
     #[command(hide = true)]
     Reference(ReferenceArgs),
+    /// Many small pictures through the run folder: does the time per picture grow?
+    #[command(hide = true)]
+    Simulate(crate::args_runs::SimulateArgs),
     /// What is compiled in, what is on this machine, and what is missing
     Doctor(DoctorArgs),
     /// Completions for a shell, on standard output
@@ -154,8 +157,8 @@ pub(crate) struct RunArgs {
     /// Print the plan, with time and disk estimates from a short calibration, and stop
     #[arg(long)]
     pub dry_run: bool,
-    /// Stop early, and print the folder
-    #[arg(long, value_name = "STAGE")]
+    /// Stop before the new pictures (masks), from where `scgs synthesize` starts, and print the folder
+    #[arg(long, value_name = "STAGE", hide_possible_values = true)]
     pub until: Option<crate::args_runs::Until>,
     /// What is watched.
     #[command(flatten)]
@@ -341,6 +344,7 @@ impl Cli {
             Command::Export(a) => a.common.quiet,
             Command::Fixtures(a) => a.common.quiet,
             Command::Reference(a) => a.common.quiet,
+            Command::Simulate(a) => a.common.quiet,
             Command::Doctor(a) => a.common.quiet,
             Command::Completions(a) => a.common.quiet,
             Command::Man(a) => a.common.quiet,

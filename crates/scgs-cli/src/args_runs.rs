@@ -55,6 +55,26 @@ pub(crate) struct MergeArgs {
     pub common: Common,
 }
 
+/// `scgs simulate`, for docs/scale.md
+#[derive(Debug, Args)]
+pub(crate) struct SimulateArgs {
+    /// How many pictures
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(100..=10_000_000))]
+    pub items: usize,
+    /// Into how many shards they are divided
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
+    pub shards: usize,
+    /// Where the pictures are written for the time being
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub folder: PathBuf,
+    /// Name of the files to write, .json and .svg
+    #[arg(long, value_name = "FILE", default_value = "docs/experiments/scale")]
+    pub out: PathBuf,
+    /// Options of every command.
+    #[command(flatten)]
+    pub common: Common,
+}
+
 /// Where `scgs run` stops early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Until {
@@ -85,8 +105,9 @@ pub(crate) struct WatchArgs {
 /// How a run is spread over processes.
 #[derive(Debug, Args)]
 pub(crate) struct LaunchArgs {
-    /// Run in parts: masks, shards of the new pictures at once, their check, the rest. With --dry-run, print what would be started
-    #[arg(long, value_name = "NAME", conflicts_with = "until")]
+    /// Run in parts (masks, shards of the new pictures at once, their check, the rest): local (processes, one per device of
+    /// --devices) or slurm (jobs of a cluster); with --dry-run, print what would be started
+    #[arg(long, value_name = "NAME", conflicts_with = "until", hide_possible_values = true)]
     pub launcher: Option<LauncherKind>,
     /// Into how many shards the new pictures are divided
     #[arg(long, value_name = "N", default_value_t = 4, requires = "launcher", value_parser = clap::value_parser!(u32).range(1..=10_000))]

@@ -152,6 +152,14 @@ pub enum Error {
         /// Who: process, host, command, last sign of life.
         holder: String,
     },
+    /// Occurs when a picture of a shard is not as the shard left it.
+    #[error("{}: {problem}; `scgs merge` lists every such picture", folder.display())]
+    WrongPicture {
+        /// The folder of the stage.
+        folder: PathBuf,
+        /// Which picture, what is wrong and what to do.
+        problem: String,
+    },
     /// Occurs when a stage is about to write more than there is room for.
     #[error(
         "{stage} writes about {:.0} MB, {:.0} MB are free in {}: make room, or give --runs on another disk; finished stages are kept",

@@ -50,6 +50,7 @@ mod run_folder;
 pub mod selection;
 pub mod settings;
 mod shared;
+pub mod simulation;
 mod space;
 pub mod stages;
 pub mod sweep;

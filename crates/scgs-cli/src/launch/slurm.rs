@@ -127,7 +127,7 @@ mod tests {
             seeds: vec![0, 1, 2],
             shards: 8,
             devices: Vec::new(),
-            folder: PathBuf::from("/scratch/launch"),
+            folder: PathBuf::from("launch"),
             time_limit: "0-12:00:00".to_owned(),
             options: vec!["--partition=gpu".to_owned(), "--gres=gpu:1".to_owned()],
         }

@@ -388,3 +388,36 @@ fn the_worst_share_is_counted_to_a_fraction_of_an_example() {
     assert!(weights.iter().zip(expected).all(|(a, b): (&f64, f64)| (a - b).abs() < 1e-12), "{weights:?}");
     assert_eq!(cvar_weights(&[3.0, 1.0], 1.0), [0.5, 0.5]);
 }
+
+/// What a checkpoint keeps of an objective is all that its later losses depend on.
+#[test]
+fn objectives_go_on_from_what_they_remember() {
+    use crate::minibatch::{Item, column};
+    let device = Device::flex().autodiff();
+    let targets =
+        Targets { names: vec![String::new(); 4], labels: vec![0, 1, 0, 1], weights: vec![1.0; 4], smoothing: 0.0 };
+    let batch = |rows: [usize; 2]| Batch {
+        items: rows.map(|row| Item { row, partner: None }).to_vec(),
+        positives: 0,
+        place: (0, 0),
+    };
+    let outputs = |shift: f64| -> Vec<Tensor<2>> {
+        let logits = Tensor::cat(vec![column(&[0.3, shift], &device), column(&[1.1, 0.2 - shift], &device)], 1);
+        vec![logits.clone(), logits.mul_scalar(0.5)]
+    };
+    let new: [fn() -> Box<dyn Objective>; 2] =
+        [|| Box::new(GroupDro::new(vec![0, 1, 1, 0], &[2, 2], 0.5, 1.0)), || Box::new(Lff::new(0.7, 0.7, 4))];
+    for new in new {
+        let (mut whole, mut gone_on) = (new(), new());
+        // Example 3 has not been seen when the state is kept.
+        whole.loss(&outputs(0.7), &batch([0, 1]), &targets);
+        whole.loss(&outputs(0.1), &batch([2, 1]), &targets);
+        gone_on.remember(&whole.memory());
+        for (shift, rows) in [(0.4, [3, 0]), (-0.5, [1, 2])] {
+            let loss =
+                |o: &mut Box<dyn Objective>| o.loss(&outputs(shift), &batch(rows), &targets).into_scalar::<f32>();
+            assert_eq!(loss(&mut whole), loss(&mut gone_on));
+        }
+        assert_eq!(format!("{:?}", whole.memory()), format!("{:?}", gone_on.memory()));
+    }
+}

@@ -97,7 +97,7 @@ impl Trainer for NetworkTrainer<'_> {
         self.phases += 1;
         let checkpoints = self.inputs.folder.path(stage, run_folder::CHECKPOINTS);
         let fingerprint = fingerprint(settings, &schedule, &visits, &targets, (files, outputs, last));
-        let (this, watch) = (&*self.inputs.settings, RefCell::new(&mut *self.watch));
+        let (this, watch) = (self.inputs.settings, RefCell::new(&mut *self.watch));
         let (validation, classes) = (self.validation, self.data.classes);
         let keeping = Keeping {
             folder: checkpoints.join(format!("{}-{name}", self.phases)),

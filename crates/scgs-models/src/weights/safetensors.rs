@@ -9,6 +9,8 @@ use crate::{Network, names};
 
 /// The largest header that is read: the ones of the networks here are below 64 KiB.
 const HEADER_LIMIT: u64 = 8 << 20;
+/// How the names of files begin that are being written, as in scgs-data: a run removes what a killed process left.
+const TEMPORARY_PREFIX: &str = ".writing-";
 
 pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Vec<(String, FileTensor)>, WeightsError> {
     let malformed = |reason: String| WeightsError::Malformed { path: path.to_owned(), reason };
@@ -78,7 +80,12 @@ pub fn save(network: &Network, path: &Path) -> Result<(), WeightsError> {
     let bytes = safetensors::serialize(views, Some(metadata)).expect("names and shapes are valid");
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let named = |error: std::io::Error| std::io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(named)?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(TEMPORARY_PREFIX);
+    // The default is readable for the owner only; the umask still applies.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder).map_err(named)?;
     file.write_all(&bytes).and_then(|()| file.as_file().sync_all()).map_err(named)?;
     file.persist(path).map_err(|error| named(error.error))?;
     Ok(())

@@ -96,7 +96,7 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>, variant: Variant) -> Resul
             // What is missing is painted here; what is there must be what a shard painted.
             let checked = shard::check(folder, &picks)?;
             if let Some(problem) = checked.problems.into_iter().find(|problem| !problem.contains(" is missing: ")) {
-                return Err(run_folder::table_error(&folder.join("images"), &problem));
+                return Err(Error::WrongPicture { folder: folder.to_owned(), problem });
             }
         }
         let job = Job::new(inputs, context, variant)?;

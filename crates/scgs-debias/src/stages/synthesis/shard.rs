@@ -146,15 +146,15 @@ pub fn has_shards(folder: &Path) -> bool {
 }
 
 /// The rows of the pictures in order, and what is wrong.
-pub(super) struct Checked {
-    pub(super) rows: Vec<Synthetic>,
-    pub(super) problems: Vec<String>,
+pub(crate) struct Checked {
+    pub(crate) rows: Vec<Synthetic>,
+    pub(crate) problems: Vec<String>,
 }
 
 /// A list's name and what stands in it.
 type Listed = BTreeMap<(u64, usize), Vec<(String, Painted)>>;
 
-pub(super) fn check(folder: &Path, picks: &[Pick]) -> Result<Checked, Error> {
+pub(crate) fn check(folder: &Path, picks: &[Pick]) -> Result<Checked, Error> {
     let listed = lists(folder)?;
     let by_hash: BTreeMap<&str, String> =
         listed.values().flatten().map(|(_, p)| (p.sha256.as_str(), file_of(p.source_id, p.repeat))).collect();
