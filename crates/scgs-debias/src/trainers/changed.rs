@@ -82,16 +82,15 @@ pub(super) enum Of {
     Partner,
 }
 
+/// Gives the values of rows.
+pub(super) type Load<'a> = dyn Fn(Of, &[usize]) -> Result<Vec<f32>, Error> + 'a;
+
 /// The values `[n, 3, side, side]` of examples, mixed with their partners: by a weighted mean, or by a rectangle of the
-/// partner. `load` gives the values of rows.
+/// partner.
 ///
 /// # Errors
 /// Those of `load`.
-pub(super) fn mixed(
-    side: usize,
-    items: &[Item],
-    load: &dyn Fn(Of, &[usize]) -> Result<Vec<f32>, Error>,
-) -> Result<Vec<f32>, Error> {
+pub(super) fn mixed(side: usize, items: &[Item], load: &Load<'_>) -> Result<Vec<f32>, Error> {
     let mut values = load(Of::Item, &items.iter().map(|i| i.row).collect::<Vec<_>>())?;
     if items.iter().all(|i| i.partner.is_none()) {
         return Ok(values);
