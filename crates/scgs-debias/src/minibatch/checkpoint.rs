@@ -31,7 +31,7 @@ const BESIDE: &str = "beside.";
 pub struct Beside {
     /// A description.
     pub text: String,
-    /// Models as [`numbers_of`] lists them, by name.
+    /// Models by name: every float of a module, running statistics too, one after the other.
     pub models: BTreeMap<String, Vec<f32>>,
 }
 
