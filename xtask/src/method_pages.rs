@@ -15,7 +15,7 @@ use crate::workspace::Workspace;
 /// The results the pages show, in the schema of `results.json`.
 const RESULTS: &str = "docs/experiments/habitat-methods.json";
 /// The command that made them.
-const COMMAND: &str = "cargo xtask reproduce habitat --methods all --seeds 3";
+const COMMAND: &str = "cargo xtask reproduce habitat --methods all --seeds 3 --set synthesis.fill=background-crop";
 const PAGES: &str = "docs/methods";
 const BEGIN: &str = "<!-- results -->";
 const END: &str = "<!-- /results -->";
