@@ -144,7 +144,7 @@ fn a_full_disk_leaves_nothing_half_written_and_the_next_run_goes_on() {
     let script = format!("trap '' XFSZ; ulimit -f 2000; exec {} {}", scgs_tests::binary().display(), quoted.join(" "));
     let mut shell = std::process::Command::new("sh");
     shell.current_dir(dir.path()).env("SCGS_DATASETS", scgs_tests::root().join("datasets")).args(["-c", &script]);
-    finish(&mut shell).expect(2, &["model.safetensors", "disk space"]);
+    finish(&mut shell).expect(2, &["1-erm", "disk space"]);
     let files = scgs_tests::hashes(&dir.path().join("runs")).unwrap();
     let partial: Vec<_> =
         files.keys().filter(|p| p.ends_with("model.safetensors") || p.to_string_lossy().contains(".tmp")).collect();

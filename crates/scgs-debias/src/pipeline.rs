@@ -139,7 +139,7 @@ impl Plan {
         }
         let error = |message| Error::Config { origin: "synthesis.small.weights".into(), message };
         let path = match synthesis.small.weights.as_str() {
-            "habitat" if self.composed() => self.datasets.join(SMALL_MODEL),
+            "habitat" if self.has_core() => self.datasets.join(SMALL_MODEL),
             "habitat" => {
                 let message = "the model that ships has learned Habitat's animals and backgrounds: train one on your pictures with `scgs train-inpainter` and name its file";
                 return Err(error(message.into()));
@@ -156,6 +156,12 @@ impl Plan {
     /// Whether the pictures are composed by the run.
     pub fn composed(&self) -> bool {
         self.definition.composed && self.data_dir.is_none()
+    }
+
+    /// Whether the pictures are Habitat's, composed by the run or before it, whose core photos are in training always.
+    fn has_core(&self) -> bool {
+        let made = |folder: &Path| folder.join("composition.json").is_file();
+        self.composed() || self.definition.composed && self.data_dir.as_deref().is_some_and(made)
     }
 
     /// Leaves out what only a composed data set has: for lists such as `core`, which name no arm.
