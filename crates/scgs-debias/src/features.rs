@@ -171,8 +171,9 @@ impl Input {
         load_batch(paths, self.size as u32, &self.normalisation()).map_err(bad_pictures)
     }
 
-    /// Batches of pictures in order without the first `done`, a multiple of the batch or all; the next ones are made while one is used; from the packed cache of `stage` where the
-    /// context has one, which is built first where it is missing or stale. The values are those of [`Self::values`].
+    /// Batches of pictures in order without the first `done`, a multiple of the batch or all; the next ones are made while one
+    /// is used. They come from the packed cache of `stage` where the context has a folder for it, which is built first where
+    /// it is missing or stale. The values are those of [`Self::values`].
     ///
     /// # Errors
     /// [`Error::Io`] for a cache that cannot be written, [`Error::BadPictures`] and [`Error::Interrupted`] while it is built.

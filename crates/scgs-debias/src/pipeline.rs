@@ -128,11 +128,17 @@ impl Plan {
         }
     }
 
-    /// The weights of the small diffusion model, where the settings ask for it.
+    /// The weights of the small diffusion model, where the settings ask for it. A model that is not to be had does not matter to
+    /// arms that paint nothing.
     ///
     /// # Errors
     /// [`Error::Config`] if the file does not exist, or if the model that ships is asked for on other data.
     pub fn small_model(&self) -> Result<Option<PathBuf>, Error> {
+        let paints = self.arms.iter().any(|arm| matches!(arm.pictures, Pictures::Scgs(_)));
+        self.small_model_file().or_else(|error| if paints { Err(error) } else { Ok(None) })
+    }
+
+    fn small_model_file(&self) -> Result<Option<PathBuf>, Error> {
         let synthesis = &self.settings.synthesis;
         if !synthesis.needs_small_model() {
             return Ok(None);
