@@ -6,8 +6,10 @@ use burn::{
         BatchNorm, BatchNormConfig, Initializer, PaddingConfig2d,
         conv::{Conv2d, Conv2dConfig},
     },
-    tensor::{Tensor, module},
+    tensor::Tensor,
 };
+
+use crate::layers::{Activation, active_conv, batch_norm};
 
 /// A convolution without bias and the batch norm behind it, or, after [`ConvNorm::folded`], one convolution with bias.
 #[derive(Module, Debug)]
@@ -44,12 +46,11 @@ impl Shape {
 }
 
 impl ConvNorm {
-    /// `[N, C, H, W]` to `[N, C', H', W']`, no activation.
-    pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = self.conv.forward(x);
+    /// `[N, C, H, W]` to `[N, C', H', W']`, then `activation`.
+    pub(crate) fn forward(&self, x: Tensor<4>, activation: Activation) -> Tensor<4> {
         match &self.norm {
-            Some(norm) => normalize(norm, x),
-            None => x,
+            Some(norm) => batch_norm(norm, active_conv(&self.conv, x, Activation::None), activation),
+            None => active_conv(&self.conv, x, activation),
         }
     }
 
@@ -64,31 +65,4 @@ impl ConvNorm {
         self.conv.bias = Some(burn::module::Param::from_tensor(shift));
         self
     }
-}
-
-/// Batch norm over `[N, C, H, W]` exactly as PyTorch's `BatchNorm2d`; differs from burn's own in two points.
-///
-/// Batch statistics are taken only when the *parameters* live on a training device. burn asks the input, which would
-/// switch a network loaded for inference to batch statistics as soon as an attention map wants a gradient.
-///
-/// The running variance takes the unbiased batch variance (divided by `n - 1`), as in PyTorch; burn takes the biased one.
-fn normalize(norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
-    let (gamma, beta) = (norm.gamma.val(), norm.beta.val());
-    let device = x.device();
-    if !(device.is_autodiff() && gamma.device().is_autodiff() && norm.training.is_enabled()) {
-        let mean = norm.running_mean.value_sync().to_device(&device);
-        let variance = norm.running_var.value_sync().to_device(&device);
-        return module::batch_norm(x, gamma, beta, mean, variance, norm.epsilon);
-    }
-    let [batch, _, height, width] = x.dims();
-    let n = (batch * height * width) as f64;
-    let batch = module::batch_norm_train(x, gamma, beta, norm.epsilon);
-    let blend = |running: Tensor<1>, new: Tensor<1>| {
-        (running.to_device(&device) * (1.0 - norm.momentum) + new.detach() * norm.momentum).detach()
-    };
-    // One value per channel has no variance; PyTorch refuses such a batch, here it counts as variance 0.
-    let unbiased = batch.variance * (n / (n - 1.0).max(1.0));
-    norm.running_mean.update(blend(norm.running_mean.value_sync(), batch.mean));
-    norm.running_var.update(blend(norm.running_var.value_sync(), unbiased));
-    batch.output
 }

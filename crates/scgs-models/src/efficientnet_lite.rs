@@ -11,7 +11,10 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-use crate::conv_norm::{ConvNorm, Shape};
+use crate::{
+    conv_norm::{ConvNorm, Shape},
+    layers::Activation,
+};
 
 /// EfficientNet-Lite0; made by [`crate::Architecture::init`] or [`crate::load`].
 #[derive(Module, Debug)]
@@ -56,10 +59,6 @@ fn unit(channels: [usize; 2], kernel: usize, stride: usize, groups: usize, devic
     .init(device)
 }
 
-fn relu6(x: Tensor<4>) -> Tensor<4> {
-    x.clamp(0.0, 6.0)
-}
-
 impl InvertedResidual {
     fn new(kernel: usize, stride: usize, expansion: usize, [input, output]: [usize; 2], device: &Device) -> Self {
         let wide = input * expansion;
@@ -74,9 +73,9 @@ impl InvertedResidual {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let mut y = x.clone();
         if let Some(expand) = &self.expand {
-            y = relu6(expand.forward(y));
+            y = expand.forward(y, Activation::Relu6);
         }
-        y = self.project.forward(relu6(self.depthwise.forward(y)));
+        y = self.project.forward(self.depthwise.forward(y, Activation::Relu6), Activation::None);
         if self.shortcut { y + x } else { y }
     }
 
@@ -115,11 +114,11 @@ impl EfficientNetLite0 {
     /// Step 0 is the stem, the last one the 1x1 convolution to 1280 channels, the others are the blocks.
     pub(crate) fn step(&self, step: usize, x: Tensor<4>) -> Tensor<4> {
         if step == 0 {
-            return relu6(self.stem.forward(x));
+            return self.stem.forward(x, Activation::Relu6);
         }
         match self.blocks.get(step - 1) {
             Some(block) => block.forward(x),
-            None => relu6(self.head.forward(x)),
+            None => self.head.forward(x, Activation::Relu6),
         }
     }
 

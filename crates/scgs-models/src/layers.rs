@@ -1,25 +1,71 @@
 //! Layers that have a faster way on burn's CPU device, and burn's own everywhere else.
 
 use burn::{
-    nn::{GroupNorm, PaddingConfig2d, conv::Conv2d},
-    tensor::{Tensor, activation::silu, module, ops::ConvOptions},
+    nn::{BatchNorm, GroupNorm, PaddingConfig2d, conv::Conv2d},
+    tensor::{
+        Tensor,
+        activation::{relu, silu},
+        module,
+        ops::ConvOptions,
+    },
 };
+
+/// What follows a convolution or a normalisation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Activation {
+    None,
+    Relu,
+    /// ReLU with at most 6 (Howard et al. 2017).
+    Relu6,
+}
+
+impl Activation {
+    /// As an operation of its own.
+    pub(crate) fn forward(self, x: Tensor<4>) -> Tensor<4> {
+        match self {
+            Self::None => x,
+            Self::Relu => relu(x),
+            Self::Relu6 => x.clamp(0.0, 6.0),
+        }
+    }
+
+    /// The least and the largest value; in between it is the identity.
+    #[cfg(feature = "flex")]
+    pub(crate) fn range(self) -> [f32; 2] {
+        match self {
+            Self::None => [f32::NEG_INFINITY, f32::INFINITY],
+            Self::Relu => [0.0, f32::INFINITY],
+            Self::Relu6 => [0.0, 6.0],
+        }
+    }
+}
 
 /// The convolution of `x` `[N, C, H, W]` with `weight` `[O, C / groups, kh, kw]` plus `bias` `[O]`, with gradients for
 /// all three: the function of [`burn::tensor::module::conv2d`].
 ///
-/// On the `flex` device in f32, with neither groups nor dilation, it is im2col and matrix products, about twice as fast
-/// as burn's; otherwise it is burn's. The two differ by rounding (below 1e-5 relative). On either way the number of
-/// threads does not change the result.
+/// On the `flex` device in f32, without dilation and with one group or a group per channel, it is a faster way of this crate's;
+/// otherwise it is burn's. The two differ by rounding (below 1e-5 relative). On either way the number of threads does
+/// not change the result.
 ///
 /// # Panics
 /// As burn's: if the channels of `x` and `weight` do not fit, or the kernel is larger than the padded input.
 pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, options: ConvOptions<2>) -> Tensor<4> {
+    active_conv2d(x, weight, bias, options, Activation::None)
+}
+
+/// [`conv2d`], then `activation`.
+fn active_conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    options: ConvOptions<2>,
+    activation: Activation,
+) -> Tensor<4> {
     #[cfg(feature = "flex")]
-    if let Some(y) = crate::fast_conv::conv2d(&x, &weight, bias.as_ref(), &options) {
+    if let Some(y) = crate::fast::conv::conv2d(&x, &weight, bias.as_ref(), &options, activation) {
         return y;
     }
-    module::conv2d(x, weight, bias, options)
+    activation.forward(module::conv2d(x, weight, bias, options))
 }
 
 /// [`Conv2d::forward`] through [`conv2d`].
@@ -27,14 +73,100 @@ pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, options:
 /// # Panics
 /// As [`conv2d`].
 pub fn forward_conv(conv: &Conv2d, x: Tensor<4>) -> Tensor<4> {
+    active_conv(conv, x, Activation::None)
+}
+
+/// TensorFlow's `SAME` padding of `size` pixels, before and after: as many outputs as strides begin; where the total is odd
+/// the extra pixel goes to the end.
+fn same(((size, kernel), stride): ((usize, usize), usize)) -> (usize, usize) {
+    let total = ((size.div_ceil(stride) - 1) * stride + kernel).saturating_sub(size);
+    (total / 2, total - total / 2)
+}
+
+/// [`forward_conv`], then `activation`.
+pub(crate) fn active_conv(conv: &Conv2d, x: Tensor<4>, activation: Activation) -> Tensor<4> {
     let padding = match conv.padding {
         PaddingConfig2d::Valid => [(0, 0); 2],
         PaddingConfig2d::Explicit(top, left, bottom, right) => [(top, bottom), (left, right)],
-        // Depends on the input's size; no network here uses it.
-        PaddingConfig2d::Same => return conv.forward(x),
+        PaddingConfig2d::Same => {
+            let [.., height, width] = x.dims();
+            [height, width]
+                .into_iter()
+                .zip(conv.kernel_size)
+                .zip(conv.stride)
+                .map(same)
+                .collect::<Vec<_>>()
+                .try_into()
+                .expect("height and width")
+        }
     };
     let options = ConvOptions::new_with_padding(conv.stride, padding, conv.dilation, conv.groups);
-    conv2d(x, conv.weight.val(), conv.bias.as_ref().map(|bias| bias.val()), options)
+    active_conv2d(x, conv.weight.val(), conv.bias.as_ref().map(|bias| bias.val()), options, activation)
+}
+
+/// Batch norm over `[N, C, H, W]` exactly as PyTorch's `BatchNorm2d`, then `activation`; differs from burn's own in two
+/// points.
+///
+/// Batch statistics are taken only when the *parameters* live on a training device. burn asks the input, which would
+/// switch a network loaded for inference to batch statistics as soon as an attention map wants a gradient.
+///
+/// The running variance takes the unbiased batch variance (divided by `n - 1`), as in PyTorch; burn takes the biased one.
+pub(crate) fn batch_norm(norm: &BatchNorm, x: Tensor<4>, activation: Activation) -> Tensor<4> {
+    let (gamma, beta) = (norm.gamma.val(), norm.beta.val());
+    let device = x.device();
+    if !(device.is_autodiff() && gamma.device().is_autodiff() && norm.training.is_enabled()) {
+        let [mean, variance] =
+            [&norm.running_mean, &norm.running_var].map(|running| running.value_sync().to_device(&device));
+        return normalise(x, [gamma, beta], [mean, variance], norm.epsilon, activation);
+    }
+    let [batch, _, height, width] = x.dims();
+    let n = (batch * height * width) as f64;
+    let (y, [mean, variance]) = normalise_batch(x, [gamma, beta], norm.epsilon, activation);
+    let blend = |running: Tensor<1>, new: Tensor<1>| {
+        (running.to_device(&device) * (1.0 - norm.momentum) + new.detach() * norm.momentum).detach()
+    };
+    // One value per channel has no variance; PyTorch refuses such a batch, here it counts as variance 0.
+    let unbiased = variance * (n / (n - 1.0).max(1.0));
+    norm.running_mean.update(blend(norm.running_mean.value_sync(), mean));
+    norm.running_var.update(blend(norm.running_var.value_sync(), unbiased));
+    y
+}
+
+/// With given mean and variance.
+fn normalise(
+    x: Tensor<4>,
+    [scale, shift]: [Tensor<1>; 2],
+    [mean, variance]: [Tensor<1>; 2],
+    epsilon: f64,
+    activation: Activation,
+) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    {
+        let norm = crate::fast::batch_norm::Norm { shape: x.dims(), epsilon, activation, of_batch: false };
+        if let Some(y) = crate::fast::batch_norm::batch_norm(&x, [&scale, &shift], [&mean, &variance], norm) {
+            return y;
+        }
+    }
+    activation.forward(module::batch_norm(x, scale, shift, mean, variance, epsilon))
+}
+
+/// With mean and variance (divided by n) of the batch, which are returned too.
+fn normalise_batch(
+    x: Tensor<4>,
+    [scale, shift]: [Tensor<1>; 2],
+    epsilon: f64,
+    activation: Activation,
+) -> (Tensor<4>, [Tensor<1>; 2]) {
+    #[cfg(feature = "flex")]
+    if let Some(statistics) = crate::fast::batch_norm::statistics(&x) {
+        let [mean, variance] = statistics.map(|tensor| tensor.to_device(&x.device()));
+        let norm = crate::fast::batch_norm::Norm { shape: x.dims(), epsilon, activation, of_batch: true };
+        if let Some(y) = crate::fast::batch_norm::batch_norm(&x, [&scale, &shift], [&mean, &variance], norm) {
+            return (y, [mean, variance]);
+        }
+    }
+    let batch = module::batch_norm_train(x, scale, shift, epsilon);
+    (activation.forward(batch.output), [batch.mean, batch.variance])
 }
 
 /// Normalises `x` `[N, C, H, W]` over each of `groups` groups of channels (Wu and He 2018), then multiplies by `scale`,
@@ -54,7 +186,7 @@ pub fn adaptive_group_norm(
     activate: bool,
 ) -> Tensor<4> {
     #[cfg(feature = "flex")]
-    if let Some(y) = crate::fast_norm::group_norm(&x, &scale, &shift, groups, epsilon, activate) {
+    if let Some(y) = crate::fast::group_norm::group_norm(&x, &scale, &shift, groups, epsilon, activate) {
         return y;
     }
     composed_group_norm(x, scale, shift, groups, epsilon, activate)

@@ -26,9 +26,7 @@ mod architecture;
 mod conv_norm;
 mod efficientnet_lite;
 #[cfg(feature = "flex")]
-mod fast_conv;
-#[cfg(feature = "flex")]
-mod fast_norm;
+mod fast;
 mod initial;
 mod layers;
 mod names;

@@ -12,6 +12,7 @@ use burn::{
 use crate::{
     Architecture,
     conv_norm::{ConvNorm, Shape},
+    layers::Activation,
 };
 
 /// A ResNet; made by [`Architecture::init`] or [`crate::load`].
@@ -73,12 +74,13 @@ impl Block {
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let mut y = self.conv2.forward(relu(self.conv1.forward(x.clone())));
-        if let Some(conv3) = &self.conv3 {
-            y = conv3.forward(relu(y));
-        }
+        let first = self.conv1.forward(x.clone(), Activation::Relu);
+        let y = match &self.conv3 {
+            Some(conv3) => conv3.forward(self.conv2.forward(first, Activation::Relu), Activation::None),
+            None => self.conv2.forward(first, Activation::None),
+        };
         let shortcut = match &self.downsample {
-            Some(downsample) => downsample.forward(x),
+            Some(downsample) => downsample.forward(x, Activation::None),
             None => x,
         };
         relu(y + shortcut)
@@ -154,7 +156,7 @@ impl ResNet {
     /// Step 0 is the stem with its pooling, the others are the residual blocks.
     pub(crate) fn step(&self, step: usize, x: Tensor<4>) -> Tensor<4> {
         if step == 0 {
-            return self.pool.forward(relu(self.stem.forward(x)));
+            return self.pool.forward(self.stem.forward(x, Activation::Relu));
         }
         let block = self.stages().into_iter().flatten().nth(step - 1);
         block.expect("steps are counted by `layers`").forward(x)

@@ -17,11 +17,11 @@ use burn::{
         flex::FlexTensor,
         tensor::FloatTensor,
     },
-    tensor::{DType, Tensor},
+    tensor::Tensor,
 };
 use rayon::prelude::*;
 
-use crate::fast_conv::{is_flex, tensor, values};
+use super::{covers, tensor, values};
 
 /// What is computed, besides the shapes of the tensors.
 #[derive(Clone, Copy, Debug)]
@@ -43,11 +43,10 @@ pub(crate) fn group_norm(
 ) -> Option<Tensor<4>> {
     let shape = x.dims();
     let [images, channels, ..] = shape;
-    let single = [x.dtype(), scale.dtype(), shift.dtype()].iter().all(|&kind| kind == DType::F32);
-    let here = is_flex(&x.device()) && is_flex(&scale.device()) && is_flex(&shift.device());
+    let here = covers(x) && covers(scale) && covers(shift);
     // What does not fit is left to burn's own checks.
     let fits = scale.dims() == [images, channels] && shift.dims() == [images, channels];
-    if !single || !here || !fits || shape.contains(&0) || groups == 0 || channels % groups != 0 {
+    if !here || !fits || shape.contains(&0) || groups == 0 || channels % groups != 0 {
         return None;
     }
     let norm = Norm { shape, groups, epsilon: epsilon as f32, silu };
@@ -272,5 +271,5 @@ impl<B: Backend + FastNorm + NormGradients, C: CheckpointStrategy> FastNorm for 
 }
 
 #[cfg(test)]
-#[path = "fast_norm_tests.rs"]
+#[path = "group_norm_tests.rs"]
 mod tests;

@@ -2,13 +2,11 @@
 
 use std::{cell::Cell, ops::Range};
 
-use burn::{
-    backend::flex::FlexTensor,
-    tensor::{Shape, TensorData},
-};
+use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
 
 use super::tiles::{Geometry, Tile};
+use crate::fast::{simd, tensor};
 
 /// Into how many jobs one call is cut. A fixed number: how sums are grouped must not depend on the number of threads.
 const JOBS: usize = 16;
@@ -96,7 +94,7 @@ impl Output {
 }
 
 /// Runs `use_it` with a buffer of `length` numbers that the thread keeps for the next call. What is in it is unspecified.
-fn with_buffer<R>(which: usize, length: usize, use_it: impl FnOnce(&mut [f32]) -> R) -> R {
+pub(super) fn with_buffer<R>(which: usize, length: usize, use_it: impl FnOnce(&mut [f32]) -> R) -> R {
     thread_local!(static BUFFERS: [Cell<Vec<f32>>; 2] = const { [const { Cell::new(Vec::new()) }; 2] });
     // Taken out while in use: rayon may run another job on this thread in between.
     let mut buffer = BUFFERS.with(|buffers| buffers[which].take());
@@ -106,11 +104,6 @@ fn with_buffer<R>(which: usize, length: usize, use_it: impl FnOnce(&mut [f32]) -
     let result = use_it(&mut buffer[..length]);
     BUFFERS.with(|buffers| buffers[which].set(buffer));
     result
-}
-
-/// A tensor of its own of these values.
-pub(crate) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
-    FlexTensor::from_data(TensorData::new(values, Shape::from(shape)))
 }
 
 /// `[N, O, h, w]`.
@@ -179,7 +172,7 @@ unsafe fn write_channels(
         for (i, channel) in channels.enumerate() {
             // SAFETY: the same rows.
             let row = unsafe { std::slice::from_raw_parts_mut(output.at(start + i * positions), part) };
-            row.iter_mut().for_each(|value| *value += bias[channel]);
+            simd::add_and_clamp(row, bias[channel], g.activation.range());
         }
         return;
     }
@@ -190,7 +183,8 @@ unsafe fn write_channels(
                 let start = image * g.output_len() + channel * positions + tile.start(&g);
                 // SAFETY: a row of `part` numbers of this channel; ours alone by the contract.
                 let to = unsafe { std::slice::from_raw_parts_mut(output.at(start), part) };
-                to.iter_mut().zip(from).for_each(|(to, from)| *to = from + bias[channel]);
+                to.copy_from_slice(from);
+                simd::add_and_clamp(to, bias[channel], g.activation.range());
             }
         }
     });

@@ -1,4 +1,4 @@
-//! A faster 2-D convolution for burn's CPU device, with its own gradients; see [`crate::conv2d`].
+//! A faster 2-D convolution, with its own gradients; see [`crate::conv2d`].
 //!
 //! burn-flex 0.22.1 transposes the whole input to NHWC on one thread at every call and computes the weight gradient as a
 //! convolution with a kernel as large as the output. Here it is im2col and one matrix product (Chellapilla et al.
@@ -19,52 +19,60 @@ use burn::{
         flex::FlexTensor,
         tensor::FloatTensor,
     },
-    tensor::{DType, Device, Tensor, ops::ConvOptions},
+    tensor::{Tensor, ops::ConvOptions},
 };
 
+mod depthwise;
 mod kernel;
 mod tiles;
 
-pub(crate) use kernel::tensor;
 use tiles::Geometry;
 
-/// The fast convolution, if it covers this one. `bias` is `[O]`.
+use super::{covers, on_side, values};
+use crate::layers::Activation;
+
+/// The fast convolution and `activation`, if it covers this one. `bias` is `[O]`.
 pub(crate) fn conv2d(
     x: &Tensor<4>,
     weight: &Tensor<4>,
     bias: Option<&Tensor<1>>,
     options: &ConvOptions<2>,
+    activation: Activation,
 ) -> Option<Tensor<4>> {
-    let geometry = Geometry::covered(x, weight, options)?;
+    let mut geometry = Geometry::covered(x, weight, options)?;
+    // What is recorded needs the values before the activation, so it is an operation of its own there.
+    let recorded = [x, weight].iter().any(|tensor| tensor.device().is_autodiff())
+        || bias.is_some_and(|bias| bias.device().is_autodiff());
+    if !recorded {
+        geometry.activation = activation;
+    }
     let bias = bias.cloned().unwrap_or_else(|| Tensor::zeros([geometry.channels_out], &x.device()));
     let y = <Dispatch as FastConv>::fast_conv2d(
-        x.clone().into_dispatch(),
-        weight.clone().into_dispatch(),
-        bias.into_dispatch(),
+        on_side(x.clone(), recorded).into_dispatch(),
+        on_side(weight.clone(), recorded).into_dispatch(),
+        on_side(bias, recorded).into_dispatch(),
         geometry,
     );
-    Some(Tensor::from_dispatch(y))
-}
-
-/// Whether a device computes with burn-flex, with gradients or without.
-pub(crate) fn is_flex(device: &Device) -> bool {
-    // Devices compare by hardware: the same one with and without gradients is equal.
-    *device == Device::flex()
+    let y = Tensor::from_dispatch(y);
+    Some(if recorded { activation.forward(y) } else { y })
 }
 
 impl Geometry {
     /// The geometry of a convolution that the fast way covers.
     fn covered(x: &Tensor<4>, weight: &Tensor<4>, options: &ConvOptions<2>) -> Option<Self> {
-        let single = |tensor: &Tensor<4>| tensor.dtype() == DType::F32 && is_flex(&tensor.device());
-        if !single(x) || !single(weight) || options.groups != 1 || options.dilation != [1, 1] {
+        if !covers(x) || !covers(weight) || options.dilation != [1, 1] {
             return None;
         }
         let ([images, channels, height, width], [channels_out, c, kh, kw]) = (x.dims(), weight.dims());
+        let depthwise = options.groups == channels && channels_out == channels && channels > 1;
+        if options.groups != 1 && !depthwise {
+            return None;
+        }
         let begin = options.padding_begin();
         let end = options.padding_end();
         let reach = [height + begin[0] + end[0], width + begin[1] + end[1]];
         // What does not fit is refused by burn with its own message.
-        if channels != c || reach[0] < kh || reach[1] < kw {
+        if channels != c * options.groups || reach[0] < kh || reach[1] < kw {
             return None;
         }
         let output = [(reach[0] - kh) / options.stride[0] + 1, (reach[1] - kw) / options.stride[1] + 1];
@@ -78,6 +86,8 @@ impl Geometry {
             kernel: [kh, kw],
             stride: options.stride,
             padding: begin,
+            depthwise,
+            activation: Activation::None,
         })
     }
 }
@@ -107,30 +117,27 @@ pub(crate) trait ConvGradients: Backend {
 impl FastConv for Flex {
     fn fast_conv2d(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, geometry: Geometry) -> FlexTensor {
         let (x, weight, bias) = (x.to_contiguous(), weight.to_contiguous(), bias.to_contiguous());
-        kernel::forward(values(&x), values(&weight), values(&bias), geometry)
+        let way = if geometry.depthwise { depthwise::forward } else { kernel::forward };
+        way(values(&x), values(&weight), values(&bias), geometry)
     }
 }
 
 impl ConvGradients for Flex {
     fn input_gradient(dy: FlexTensor, weight: FlexTensor, geometry: Geometry) -> FlexTensor {
         let (dy, weight) = (dy.to_contiguous(), weight.to_contiguous());
-        kernel::input_gradient(values(&dy), values(&weight), geometry)
+        let way = if geometry.depthwise { depthwise::input_gradient } else { kernel::input_gradient };
+        way(values(&dy), values(&weight), geometry)
     }
 
     fn weight_gradient(dy: FlexTensor, x: FlexTensor, geometry: Geometry) -> FlexTensor {
         let (dy, x) = (dy.to_contiguous(), x.to_contiguous());
-        kernel::weight_gradient(values(&dy), values(&x), geometry)
+        let way = if geometry.depthwise { depthwise::weight_gradient } else { kernel::weight_gradient };
+        way(values(&dy), values(&x), geometry)
     }
 
     fn bias_gradient(dy: FlexTensor, geometry: Geometry) -> FlexTensor {
         kernel::bias_gradient(values(&dy.to_contiguous()), geometry)
     }
-}
-
-/// The numbers of a contiguous f32 tensor; its storage may be longer than the tensor.
-pub(crate) fn values(tensor: &FlexTensor) -> &[f32] {
-    let start = tensor.layout().start_offset();
-    &tensor.storage::<f32>()[start..start + tensor.layout().num_elements()]
 }
 
 impl<B: Backend + FastConv + ConvGradients, C: CheckpointStrategy> FastConv for Autodiff<B, C> {
@@ -180,5 +187,4 @@ impl<B: Backend + FastConv + ConvGradients, C: CheckpointStrategy> FastConv for 
 }
 
 #[cfg(test)]
-#[path = "fast_conv_tests.rs"]
 mod tests;

@@ -6,7 +6,7 @@ use burn::{
 };
 
 use super::Geometry;
-use crate::{conv2d, forward_conv};
+use crate::{conv2d, forward_conv, layers::Activation};
 use burn::tensor::{Device, Tensor, ops::ConvOptions};
 
 /// Values, then gradients with respect to input, weight and bias.
@@ -59,7 +59,7 @@ fn relative(a: &[f32], b: &[f32]) -> f32 {
 /// Input, weight, stride, padding (top, bottom), (left, right).
 type Case = ([usize; 4], [usize; 4], [usize; 2], [(usize, usize); 2]);
 
-const CASES: [Case; 13] = [
+const CASES: [Case; 20] = [
     ([2, 5, 11, 13], [7, 5, 3, 3], [1, 1], [(1, 1), (1, 1)]),
     ([3, 6, 9, 9], [4, 6, 1, 1], [1, 1], [(0, 0), (0, 0)]),
     ([2, 6, 9, 8], [4, 6, 1, 1], [2, 2], [(0, 0), (0, 0)]),
@@ -78,12 +78,24 @@ const CASES: [Case; 13] = [
     ([20, 40, 24, 24], [8, 40, 3, 3], [1, 1], [(1, 1), (1, 1)]),
     // Several images in one product, the last product with fewer.
     ([19, 32, 8, 8], [40, 32, 3, 3], [1, 1], [(1, 1), (1, 1)]),
+    // A kernel per channel: as in EfficientNet, then with odd strides, paddings and maps.
+    ([3, 6, 16, 16], [6, 1, 3, 3], [1, 1], [(1, 1), (1, 1)]),
+    ([2, 5, 17, 15], [5, 1, 5, 5], [2, 2], [(2, 2), (2, 2)]),
+    ([2, 5, 4, 4], [5, 1, 5, 5], [1, 1], [(2, 2), (2, 2)]),
+    ([2, 4, 30, 33], [4, 1, 2, 5], [3, 2], [(1, 0), (2, 3)]),
+    ([1, 3, 9, 7], [3, 1, 1, 1], [2, 3], [(0, 0), (0, 0)]),
+    ([2, 3, 5, 5], [3, 1, 2, 2], [2, 2], [(3, 3), (3, 3)]),
+    ([1, 2, 70, 90], [2, 1, 7, 7], [1, 1], [(3, 3), (3, 3)]),
 ];
+
+fn options((x, w, stride, padding): Case) -> ConvOptions<2> {
+    ConvOptions::new_with_padding(stride, padding, [1, 1], x[1] / w[1])
+}
 
 #[test]
 fn values_and_gradients_equal_burns() {
-    for (x, w, stride, padding) in CASES {
-        let options = ConvOptions::new_with_padding(stride, padding, [1, 1], 1);
+    for case @ (x, w, stride, padding) in CASES {
+        let options = options(case);
         let (fast, slow) = (pass(conv2d, x, w, &options), pass(module::conv2d, x, w, &options));
         let case = format!("x {x:?} w {w:?} stride {stride:?} padding {padding:?}");
         let difference = relative(&fast.y, &slow.y);
@@ -140,8 +152,8 @@ fn a_view_into_a_larger_tensor_is_read_at_its_place() {
 
 #[test]
 fn the_number_of_threads_changes_no_bit() {
-    for (x, w, stride, padding) in CASES {
-        let options = ConvOptions::new_with_padding(stride, padding, [1, 1], 1);
+    for case @ (x, w, ..) in CASES {
+        let options = options(case);
         let run = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| pass(conv2d, x, w, &options))
@@ -160,4 +172,27 @@ fn a_module_convolves_as_its_own_forward() {
         let vec = |tensor: Tensor<4>| tensor.into_data().try_into_vec::<f32>().unwrap();
         assert!(relative(&vec(forward_conv(&conv, x.clone())), &vec(conv.forward(x.clone()))) < 1e-5);
     }
+}
+
+#[test]
+fn an_activation_is_the_same_inside_and_behind() {
+    let device = Device::flex();
+    for case @ (x, w, ..) in CASES {
+        let (x, w) = (numbers(x, 1, &device) * 9.0, numbers(w, 2, &device));
+        let bias = numbers([w.dims()[0]], 3, &device);
+        let plain = conv2d(x.clone(), w.clone(), Some(bias.clone()), options(case));
+        for activation in [Activation::Relu, Activation::Relu6] {
+            let inside = super::conv2d(&x, &w, Some(&bias), &options(case), activation).unwrap();
+            assert_eq!(inside.into_data(), activation.forward(plain.clone()).into_data(), "{case:?} {activation:?}");
+        }
+    }
+}
+
+#[test]
+fn constants_on_the_plain_device_may_meet_recorded_inputs() {
+    let (plain, recorded) = (Device::flex(), Device::flex().autodiff());
+    let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
+    let x = numbers([1, 2, 5, 5], 1, &recorded).require_grad();
+    let y = conv2d(x.clone(), numbers([3, 2, 3, 3], 2, &plain), Some(numbers([3], 3, &plain)), options);
+    assert!(x.grad(&y.sum().backward()).is_some());
 }

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::layers::Activation;
+
 /// Shapes of one convolution. Everything is at least 1 but the padding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
@@ -15,6 +17,10 @@ pub(crate) struct Geometry {
     pub(crate) stride: [usize; 2],
     /// Zeros above and left of the input; those below and right follow from the output's size.
     pub(crate) padding: [usize; 2],
+    /// Whether each output channel sees its own input channel alone.
+    pub(crate) depthwise: bool,
+    /// What is done with the outputs; only where no gradients are recorded.
+    pub(crate) activation: Activation,
 }
 
 /// Numbers in a column buffer: 2 MiB, so that it stays in the second-level cache and one matrix product is still large.

@@ -1,0 +1,37 @@
+//! Faster ways on burn's CPU device: convolution, batch and group normalisation, each with its gradients.
+//!
+//! Everything here is an alternative to a composition of burn's operations, which [`crate::layers`] takes on every other
+//! device, in every other precision and for every shape that is not covered; tests compare the two. Nothing else in the
+//! project knows of it.
+
+pub(crate) mod batch_norm;
+pub(crate) mod conv;
+pub(crate) mod group_norm;
+mod simd;
+
+use burn::{
+    backend::flex::FlexTensor,
+    tensor::{DType, Device, Shape, Tensor, TensorData},
+};
+
+/// Whether a tensor is one of f32 on burn-flex, with gradients or without.
+fn covers<const D: usize>(tensor: &Tensor<D>) -> bool {
+    // Devices compare by hardware: the same one with and without gradients is equal.
+    tensor.dtype() == DType::F32 && tensor.device() == Device::flex()
+}
+
+/// The numbers of a contiguous f32 tensor; its storage may be longer than the tensor.
+fn values(tensor: &FlexTensor) -> &[f32] {
+    let start = tensor.layout().start_offset();
+    &tensor.storage::<f32>()[start..start + tensor.layout().num_elements()]
+}
+
+/// A tensor of its own of these values.
+fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, Shape::from(shape)))
+}
+
+/// The tensor on the training device if others of the same operation are recorded; as a constant if it was not there.
+fn on_side<const D: usize>(tensor: Tensor<D>, recorded: bool) -> Tensor<D> {
+    if recorded && !tensor.device().is_autodiff() { tensor.autodiff() } else { tensor }
+}
