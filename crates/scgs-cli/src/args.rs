@@ -77,6 +77,9 @@ pub(crate) enum Command {
     /// Many small pictures through the run folder: does the time per picture grow?
     #[command(hide = true)]
     Simulate(crate::args_runs::SimulateArgs),
+    /// Time one computation on one device, a call for each line of standard input (`cargo xtask bench`)
+    #[command(hide = true)]
+    Bench(crate::args_tools::BenchArgs),
     /// What is compiled in, what is on this machine, and what is missing
     Doctor(DoctorArgs),
     /// Completions for a shell, on standard output
@@ -345,6 +348,7 @@ impl Cli {
             Command::Fixtures(a) => a.common.quiet,
             Command::Reference(a) => a.common.quiet,
             Command::Simulate(a) => a.common.quiet,
+            Command::Bench(a) => a.common.quiet,
             Command::Doctor(a) => a.common.quiet,
             Command::Completions(a) => a.common.quiet,
             Command::Man(a) => a.common.quiet,

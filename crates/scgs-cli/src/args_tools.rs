@@ -156,3 +156,17 @@ impl FromStr for ClusterCount {
         }
     }
 }
+
+/// `scgs bench`
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// What to time
+    #[arg(value_enum)]
+    pub workload: crate::commands::bench::Workload,
+    /// Where computations happen.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Options of every command.
+    #[command(flatten)]
+    pub common: Common,
+}

@@ -1,7 +1,7 @@
 """The torchvision side of `cargo xtask bench loader --vs-python`: ImageFolder and DataLoader with two workers.
 
-    python bench_loader.py FOLDER          one pass, a line of JSON
-    python bench_loader.py --scaled FOLDER how far a JPEG decoded at a smaller scale is from the whole one, after resizing
+    python loader.py FOLDER          one pass, a line of JSON
+    python loader.py --scaled FOLDER how far a JPEG decoded at a smaller scale is from the whole one, after resizing
 
 Needs torch, torchvision and Pillow; a build of torch for the CPU is enough.
 """

@@ -12,8 +12,9 @@ const UNFINISHED: [(&str, &str); 6] =
 /// Files that may be generic over burn's backend, each with its reason. burn's `Device` chooses the backend at run
 /// time, so only the implementation of an own burn operation needs the generic.
 const BACKEND_GENERICS: &[(&str, &str)] = &[
-    ("crates/scgs-models/src/fast_conv.rs", "an own operation with gradients"),
-    ("crates/scgs-models/src/fast_norm.rs", "an own operation with gradients"),
+    ("crates/scgs-models/src/fast/conv/mod.rs", "an own operation with gradients"),
+    ("crates/scgs-models/src/fast/batch_norm.rs", "an own operation with gradients"),
+    ("crates/scgs-models/src/fast/group_norm.rs", "an own operation with gradients"),
 ];
 
 /// What follows `B:` in a backend generic.

@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub(crate) mod bench;
 pub(crate) mod cam;
 pub(crate) mod cluster;
 pub(crate) mod compose;

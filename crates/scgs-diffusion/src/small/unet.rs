@@ -15,7 +15,10 @@ use burn::{
 use scgs_models::{adaptive_group_norm, forward_conv, group_norm};
 use serde::{Deserialize, Serialize};
 
-use super::layout::{COLOURS, INPUTS, MAP};
+use super::{
+    layout::{COLOURS, INPUTS, MAP},
+    parameters,
+};
 
 /// Groups of every normalisation.
 const GROUPS: usize = 8;
@@ -43,6 +46,20 @@ impl Default for UnetConfig {
 }
 
 impl UnetConfig {
+    /// Channels and side of the network's input: the picture with noise inside the mask, the mask, what is known, each
+    /// 2 x 2 pixels as channels of one position.
+    pub const INPUT: [usize; 2] = [INPUTS, MAP];
+
+    /// A network with fresh weights that follow from `seed`; on a training device they take gradients.
+    ///
+    /// # Panics
+    /// If the shape is impossible, see the fields.
+    pub fn init_seeded(&self, seed: u64, device: &Device) -> Unet {
+        let network = self.init(device);
+        let fresh = parameters::fresh(&network, seed);
+        parameters::with_values(network, &fresh, device.is_autodiff())
+    }
+
     /// Whether the shape is possible; the reason if not.
     pub(super) fn problem(&self) -> Option<String> {
         let Self { channels, embedding, classes } = self;
@@ -117,7 +134,7 @@ impl Unet {
     ///
     /// # Panics
     /// If the lengths differ or a class is larger than the configuration's.
-    pub(super) fn forward(&self, x: Tensor<4>, times: &[f32], classes: &[usize]) -> Tensor<4> {
+    pub fn forward(&self, x: Tensor<4>, times: &[f32], classes: &[usize]) -> Tensor<4> {
         assert_eq!(x.dims()[0], times.len(), "one time per picture");
         let told = self.told(times, classes);
         let fine = self.down[0].forward(forward_conv(&self.stem, x), &told);
