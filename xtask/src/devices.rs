@@ -91,7 +91,8 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> anyhow::Result<Outcome>
     for (device, size) in &args.habitat {
         let folder = runs.join(size.to_possible_value().context("every size has a name")?.get_name());
         for (device, seeds) in [("flex", args.seeds), (device.as_str(), args.device_seeds.min(args.seeds))] {
-            let ended = scgs.call(&habitat(*size, device, seeds), &[("--datasets", &datasets), ("--runs", &folder.join(device))])?;
+            let ended = scgs
+                .call(&habitat(*size, device, seeds), &[("--datasets", &datasets), ("--runs", &folder.join(device))])?;
             ensure!(ended, "the run of Habitat on {device} failed; its own message is above");
         }
         let flex = worst_groups(&folder.join("flex"))?;
@@ -228,9 +229,12 @@ fn heading(args: &Args) -> String {
             .filter_map(|(device, size)| Some(format!("{device}={}", size.to_possible_value()?.get_name())))
             .collect();
         let (tasks, seeds, others) = (tasks.join(","), args.seeds, args.device_seeds);
-        write!(command, " --habitat {tasks} --seeds {seeds} --device-seeds {others}").expect("a string takes everything");
+        write!(command, " --habitat {tasks} --seeds {seeds} --device-seeds {others}")
+            .expect("a string takes everything");
     }
-    format!("# Devices beside flex\n\nMade by `{command} --page FILE`. What it means: [devices](../devices.md).\n\n## Numbers\n")
+    format!(
+        "# Devices beside flex\n\nMade by `{command} --page FILE`. What it means: [devices](../devices.md).\n\n## Numbers\n"
+    )
 }
 
 #[cfg(test)]

@@ -104,10 +104,12 @@ mod tests {
     #[test]
     fn the_features_are_those_of_the_manifest() {
         let manifest: toml::Table = include_str!("../../crates/scgs-cli/Cargo.toml").parse().unwrap();
-        let mut declared: BTreeSet<&str> = manifest["features"].as_table().unwrap().keys().map(String::as_str).collect();
+        let mut declared: BTreeSet<&str> =
+            manifest["features"].as_table().unwrap().keys().map(String::as_str).collect();
         assert!(declared.remove("default") && declared.remove("flex"));
         assert_eq!(declared, OPTIONAL.into_iter().collect());
-        let offered: BTreeSet<&str> = SETS.iter().flat_map(|set| set.split(',')).filter(|name| *name != "flex").collect();
+        let offered: BTreeSet<&str> =
+            SETS.iter().flat_map(|set| set.split(',')).filter(|name| *name != "flex").collect();
         assert_eq!(offered, OPTIONAL.into_iter().collect(), "every feature is in a set");
     }
 

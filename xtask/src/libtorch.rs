@@ -187,7 +187,9 @@ mod tests {
         assert_eq!(place("torch/lib/libtorch_cpu.so").as_deref(), Some("lib/libtorch_cpu.so"));
         assert_eq!(place("nvidia/cuda_cupti/lib/libcupti.so.12").as_deref(), Some("lib/libcupti.so.12"));
         assert_eq!(place("torch/include/ATen/ATen.h").as_deref(), Some("include/ATen/ATen.h"));
-        for name in ["torch/lib/libtorch_cuda.so", "torch/__init__.py", "torch/include/../../evil.h", "torch/lib/libtorch.so"] {
+        for name in
+            ["torch/lib/libtorch_cuda.so", "torch/__init__.py", "torch/include/../../evil.h", "torch/lib/libtorch.so"]
+        {
             assert_eq!(place(name), None, "{name}");
         }
     }
@@ -206,6 +208,8 @@ mod tests {
     fn every_package_has_its_hash() {
         let text = requirements_text();
         assert_eq!(text.lines().count(), 3);
-        assert!(text.lines().all(|line| line.contains("==") && line.split("sha256:").nth(1).is_some_and(|h| h.len() == 64)));
+        assert!(
+            text.lines().all(|line| line.contains("==") && line.split("sha256:").nth(1).is_some_and(|h| h.len() == 64))
+        );
     }
 }

@@ -7,8 +7,8 @@
 
 mod bench;
 mod chaos;
-mod download;
 mod devices;
+mod download;
 mod features;
 mod fixtures;
 mod libtorch;

@@ -96,9 +96,7 @@ impl Step {
             }
             // Clippy and rustdoc read the same check artefacts of the dependencies: the release profile and the
             // dev-dependencies, see `BINARIES`.
-            Self::Clippy => {
-                built(&["clippy", "--release", "--workspace", "--all-targets"], &["--", "-D", "warnings"])
-            }
+            Self::Clippy => built(&["clippy", "--release", "--workspace", "--all-targets"], &["--", "-D", "warnings"]),
             Self::Doc => {
                 let args = [&["doc", "--no-deps", "--lib"], &BINARIES[..], features].concat();
                 workspace.cargo(shell, &args).env("RUSTDOCFLAGS", "-D warnings").run()?;

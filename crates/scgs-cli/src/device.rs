@@ -93,19 +93,11 @@ fn family(name: &str) -> Result<&'static Family, DeviceError> {
 pub(crate) fn open(name: &str) -> Result<Device, DeviceError> {
     let family = family(name)?;
     if !family.compiled {
-        return Err(DeviceError::NotCompiled {
-            name: name.to_owned(),
-            feature: family.feature,
-            needs: family.needs,
-        });
+        return Err(DeviceError::NotCompiled { name: name.to_owned(), feature: family.feature, needs: family.needs });
     }
     let index = name.split_once(':').map(|(_, index)| index);
-    let absent = |reason| DeviceError::Absent {
-        name: name.to_owned(),
-        reason,
-        needs: family.needs,
-        install: family.install,
-    };
+    let absent =
+        |reason| DeviceError::Absent { name: name.to_owned(), reason, needs: family.needs, install: family.install };
     let number = |text: &str| text.parse::<usize>().ok();
     // The constructors of burn do not look whether the device is there; the first computation does.
     let make: Option<Box<dyn FnOnce() -> Device>> = match (family.name, index) {
@@ -118,9 +110,9 @@ pub(crate) fn open(name: &str) -> Result<Device, DeviceError> {
         #[cfg(feature = "vulkan")]
         ("vulkan", None) => Some(Box::new(|| Device::vulkan(burn::tensor::DeviceKind::DefaultDevice))),
         #[cfg(feature = "cuda")]
-        ("cuda", index) => number(index.unwrap_or("0")).map(|n| -> Box<dyn FnOnce() -> Device> {
-            Box::new(move || Device::cuda(n))
-        }),
+        ("cuda", index) => {
+            number(index.unwrap_or("0")).map(|n| -> Box<dyn FnOnce() -> Device> { Box::new(move || Device::cuda(n)) })
+        }
         _ => None,
     };
     let _ = number;

@@ -23,7 +23,8 @@ pub(super) fn newest(folder: &Path) -> anyhow::Result<Option<PathBuf>> {
 
 /// Adds the rows of the commit that is checked out, as `<seconds since 1970>-<commit>.json`.
 pub(super) fn add(shell: &Shell, folder: &Path, rows: &str) -> anyhow::Result<()> {
-    let commit = cmd!(shell, "git rev-parse --short=12 HEAD").quiet().read().context("the history is one of commits")?;
+    let commit =
+        cmd!(shell, "git rev-parse --short=12 HEAD").quiet().read().context("the history is one of commits")?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs();
     fs_err::create_dir_all(folder)?;
     // Twelve digits, so that the order of names is that of time.

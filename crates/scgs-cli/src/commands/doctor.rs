@@ -87,8 +87,7 @@ fn present(name: &str, device: &Device) -> Row {
     let x = counted([pictures, channels, side, side], device);
     let weight = counted([channels, channels, 3, 3], device);
     let options = || ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
-    let convolution =
-        || scgs_models::conv2d(x.clone(), weight.clone(), None, options()).sum().into_scalar::<f32>();
+    let convolution = || scgs_models::conv2d(x.clone(), weight.clone(), None, options()).sum().into_scalar::<f32>();
     let measured = device::attempt(|| {
         (
             speed(&product, 2.0 * (SIDE as f64).powi(3)),
@@ -152,7 +151,9 @@ fn show(args: &DoctorArgs, rows: &[Row]) -> anyhow::Result<ExitCode> {
             (false, ..) => "not compiled in".to_owned(),
             (true, Some(products), Some(convolutions)) => {
                 let hardware = row.hardware.as_deref().map(|name| format!(" on {name}")).unwrap_or_default();
-                format!("works{hardware}, {products:.0} GFLOP/s in f32 matrix products, {convolutions:.0} in convolutions")
+                format!(
+                    "works{hardware}, {products:.0} GFLOP/s in f32 matrix products, {convolutions:.0} in convolutions"
+                )
             }
             (true, ..) => "does not work".to_owned(),
         };
@@ -199,7 +200,10 @@ fn compare(args: &DoctorArgs, devices: Vec<(String, Device)>) -> anyhow::Result<
             "devices": devices, "unequal": unequal, "rows": rows,
         }))?;
     } else {
-        print(&format!("Largest difference from flex, of values scaled to 1; at most {} passes\n", equality::TOLERANCE))?;
+        print(&format!(
+            "Largest difference from flex, of values scaled to 1; at most {} passes\n",
+            equality::TOLERANCE
+        ))?;
         print(&table)?;
         print(&match unequal {
             0 => "every device gives the numbers of flex".to_owned(),

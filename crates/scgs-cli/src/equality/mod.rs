@@ -119,8 +119,7 @@ pub(crate) fn markdown(rows: &[Row]) -> String {
     let mut table = format!("| computation | part | numbers | {} |\n", devices.join(" | "));
     table += &format!("| --- | --- | --- |{}\n", " --- |".repeat(devices.len()));
     for (computation, part) in parts {
-        let of_part: Vec<&Row> =
-            rows.iter().filter(|row| row.computation == computation && row.part == part).collect();
+        let of_part: Vec<&Row> = rows.iter().filter(|row| row.computation == computation && row.part == part).collect();
         let values = of_part.first().map_or(0, |row| row.values);
         let cells: Vec<String> = devices
             .iter()

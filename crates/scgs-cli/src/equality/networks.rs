@@ -126,10 +126,8 @@ pub(super) fn training(device: &Device) -> anyhow::Result<Vec<Part>> {
     let mut network: Network = Architecture::ResNet18.init_seeded(CLASSES, 3, false, &recorded);
     let before = parameters(&network);
     let momentum = MomentumConfig::new().with_momentum(0.9).with_dampening(0.0);
-    let mut optimiser = SgdConfig::new()
-        .with_momentum(Some(momentum))
-        .with_weight_decay(Some(WeightDecayConfig::new(1e-4)))
-        .init();
+    let mut optimiser =
+        SgdConfig::new().with_momentum(Some(momentum)).with_weight_decay(Some(WeightDecayConfig::new(1e-4))).init();
     let loss = CrossEntropyLossConfig::new().init(&recorded);
     let mut losses = Vec::new();
     for step in 0..3 {

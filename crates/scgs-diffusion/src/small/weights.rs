@@ -73,12 +73,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<(Vec<u8>, T), SmallWeightsEr
 }
 
 /// Writes weights in f16, named after the modules. The same weights give the same bytes.
-pub(super) fn save(
-    path: &Path,
-    config: &UnetConfig,
-    network: &Unet,
-    weights: &[f32],
-) -> Result<(), SmallWeightsError> {
+pub(super) fn save(path: &Path, config: &UnetConfig, network: &Unet, weights: &[f32]) -> Result<(), SmallWeightsError> {
     let mut rest = weights;
     let mut tensors = Vec::new();
     for (name, shape) in parameters::shapes(network) {
