@@ -5,7 +5,7 @@ use clap::ValueEnum;
 use xshell::{Shell, cmd};
 
 use crate::workspace::Workspace;
-use crate::{Outcome, python};
+use crate::{Outcome, libtorch, python};
 
 /// The version that continuous integration and contributors share.
 const NEXTEST: &str = "cargo-nextest@0.9.143";
@@ -18,6 +18,10 @@ const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "g
 enum Extra {
     /// A Slurm of one node, for tests/slurm/single-node.sh
     Slurm,
+    /// A libtorch for the CPU, for the feature tch
+    Tch,
+    /// Mesa's software renderer, a Vulkan driver for machines without a GPU, for the feature wgpu
+    Wgpu,
 }
 
 /// What to install.
@@ -33,8 +37,12 @@ pub(crate) struct Args {
 /// When a tool cannot be built or downloaded.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> anyhow::Result<Outcome> {
     let shell = workspace.shell()?;
-    if args.extra == Some(Extra::Slurm) {
-        slurm(&shell)?;
+    if let Some(extra) = args.extra {
+        match extra {
+            Extra::Slurm => slurm(&shell)?,
+            Extra::Tch => libtorch::install(&shell)?,
+            Extra::Wgpu => vulkan_driver(&shell)?,
+        }
         return Ok(Outcome::Done);
     }
     let installed = [nextest(workspace, &shell), chromium(&shell), python::environment(workspace, &shell)];
@@ -76,6 +84,27 @@ fn slurm(shell: &Shell) -> anyhow::Result<()> {
         return Ok(());
     }
     packages(shell, &["slurm-wlm", "slurm-wlm-basic-plugins", "munge"])
+}
+
+/// Debian's packages, where no Vulkan driver is there.
+fn vulkan_driver(shell: &Shell) -> anyhow::Result<()> {
+    let drivers = installed_drivers();
+    if drivers.is_empty() {
+        packages(shell, &["mesa-vulkan-drivers", "libvulkan1"])?;
+    } else {
+        println!("Vulkan drivers are installed: {}", drivers.join(", "));
+    }
+    println!("To use it:\n  cargo build --release -p scgs-cli --features wgpu");
+    Ok(())
+}
+
+/// The files in which drivers announce themselves.
+fn installed_drivers() -> Vec<String> {
+    let folders = ["/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d"];
+    let entries = folders.iter().filter_map(|folder| fs_err::read_dir(folder).ok()).flatten().filter_map(Result::ok);
+    let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
 }
 
 /// Installs packages of the distribution.

@@ -159,7 +159,13 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ),
         ],
     ),
-    ("doctor", &[("scgs doctor", "which devices this build has, and how fast they are here")]),
+    (
+        "doctor",
+        &[
+            ("scgs doctor", "which devices this build has, and how fast they are here"),
+            ("scgs doctor --equality --devices cuda:0", "does the GPU give the numbers of the CPU device?"),
+        ],
+    ),
     (
         "completions",
         &[(

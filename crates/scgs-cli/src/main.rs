@@ -11,6 +11,7 @@ mod args_train;
 mod commands;
 mod contact_sheet;
 mod device;
+mod equality;
 mod files;
 mod help;
 mod hint;
