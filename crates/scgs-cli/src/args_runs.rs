@@ -28,6 +28,9 @@ pub(crate) struct SynthesizeArgs {
     /// Pictures without objects for the classical fill (composed data sets bring their own)
     #[arg(long, value_name = "DIR")]
     pub backgrounds: Option<PathBuf>,
+    /// Stay within this memory, such as 4GiB: fewer pictures are painted together, and they are the same
+    #[arg(long, value_name = "SIZE")]
+    pub max_memory: Option<scgs_debias::memory::MemoryBudget>,
     /// Compute on this device of the same kind; the run keeps the name of --device
     #[arg(long, value_name = "DEVICE")]
     pub on: Option<String>,

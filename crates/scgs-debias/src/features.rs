@@ -2,19 +2,17 @@
 
 mod partial;
 
-use std::{iter::Skip, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use burn::tensor::{Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use scgs_data::{Batches, Normalisation, Pack, PackError, PictureError, Prepare, atomic, load_batch};
 use scgs_models::{Architecture, Network};
 
-use crate::{Context, Error, run_folder::table_error};
+use crate::{Context, Error, memory::Share, run_folder::table_error};
 
 /// Pictures per forward pass; bounds memory, does not change any result.
 const BATCH: usize = 16;
-/// Batches made while one is computed on.
-const AHEAD: usize = 2;
 
 /// Features of a list of pictures.
 #[derive(Debug, Clone, PartialEq)]
@@ -155,9 +153,21 @@ pub struct Input {
     pub architecture: Architecture,
     /// Side of the square input in pixels.
     pub size: usize,
+    /// How many are computed together.
+    pub memory: Share,
 }
 
 impl Input {
+    /// Without a memory budget.
+    pub fn new(architecture: Architecture, size: usize) -> Self {
+        Self { architecture, size, memory: Share::default() }
+    }
+
+    /// Pictures per forward pass: `most`, or what the memory budget allows.
+    pub fn at_once(self, most: usize) -> usize {
+        most.min(self.memory.pictures.get())
+    }
+
     /// Scaling of the architecture.
     pub fn normalisation(self) -> Normalisation {
         Normalisation { mean: self.architecture.mean(), std: self.architecture.std() }
@@ -171,8 +181,7 @@ impl Input {
         load_batch(paths, self.size as u32, &self.normalisation()).map_err(bad_pictures)
     }
 
-    /// Batches of pictures in order without the first `done`, a multiple of the batch or all; the next ones are made while one
-    /// is used. They come from the packed cache of `stage` where the context has a folder for it, which is built first where
+    /// Batches of pictures in order without the first `done`; the next ones are made while one is used. They come from the packed cache of `stage` where the context has a folder for it, which is built first where
     /// it is missing or stale. The values are those of [`Self::values`].
     ///
     /// # Errors
@@ -183,14 +192,10 @@ impl Input {
         stage: &str,
         mut paths: Vec<std::path::PathBuf>,
         done: usize,
-    ) -> Result<Skip<Batches>, Error> {
-        let pack = self.pack(context, stage, &paths)?;
-        // A pack is of all pictures, and what is in it costs nothing; others are not decoded again.
-        let skip = if pack.is_some() { done.div_ceil(BATCH) } else { 0 };
-        if pack.is_none() {
-            paths.drain(..done);
-        }
-        Ok(Batches::new(paths, self.prepare(), BATCH, AHEAD, pack.map(Arc::new)).skip(skip))
+    ) -> Result<Batches, Error> {
+        let pack = self.pack(context, stage, &paths)?.map(|pack| (Arc::new(pack), done));
+        paths.drain(..done);
+        Ok(Batches::new(paths, self.prepare(), self.at_once(BATCH), self.memory.ahead.get(), pack))
     }
 
     /// The packed cache of `stage` where the context has a folder for it; it is built first where it is missing or stale.

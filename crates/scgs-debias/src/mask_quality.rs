@@ -205,7 +205,7 @@ pub fn measure(inputs: Inputs<'_>, context: &Context<'_>, comparison: &Compariso
     let looks = comparison.looks();
     let mut pictures = Vec::with_capacity(subjects.len());
     (context.report)(crate::Event::Started { stage: STAGE.into(), total: subjects.len() });
-    for batch in subjects.chunks(BATCH) {
+    for batch in subjects.chunks(inputs.input().at_once(BATCH)) {
         let maps = maps_of(inputs, context, &network, &looks, batch)?;
         let measured: Vec<Result<PictureMeasures, Error>> = batch
             .par_iter()

@@ -86,6 +86,7 @@ fn plan(args: &TrainArgs) -> anyhow::Result<(Plan, Arm)> {
             device: args.device.device.clone(),
             accept_counts: args.data.accept_counts,
             afterwards: Afterwards::Nothing,
+            memory: None,
         };
         problems.extend(pipeline::refusals(&plan, arm, args.seed, &args.out, &device));
         if problems.is_empty() {

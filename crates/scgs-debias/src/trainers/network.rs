@@ -107,7 +107,7 @@ impl Trainer for NetworkTrainer<'_> {
             beside: &|| watch.borrow().keep(name),
             restore: &|models: &Vec<Network>, beside| watch.borrow_mut().take_back(name, &models[0], &beside),
         };
-        let (models, metrics) = ahead::with_batches(&visits, &schedule, make, |ready| {
+        let (models, metrics) = ahead::with_batches(self.inputs.memory.ahead.get(), &visits, &schedule, make, |ready| {
             let load = |batch: &Batch| -> Result<Tensor<4>, Error> {
                 let values = match &masks {
                     // What is masked depends on a network, which stays on this thread.
@@ -248,7 +248,7 @@ impl NetworkTrainer<'_> {
 
     fn features(&self, network: &Network, files: &[PathBuf]) -> Result<Vec<f32>, Error> {
         let mut features = Vec::new();
-        for chunk in files.chunks(BATCH) {
+        for chunk in files.chunks(self.store.at_once(BATCH)) {
             let map = network.features(self.store.load(chunk, &self.context.device)?);
             let values = pooled(map).into_data().convert::<f32>().try_into_vec::<f32>();
             features.extend(values.expect("converted to f32"));
@@ -266,7 +266,7 @@ fn of_files(
     files: &[PathBuf],
 ) -> Result<Vec<Vec<f64>>, Error> {
     let mut probabilities = Vec::with_capacity(files.len());
-    for chunk in files.chunks(BATCH) {
+    for chunk in files.chunks(store.at_once(BATCH)) {
         let logits = numbers(network.forward(store.load(chunk, &context.device)?));
         probabilities.extend(logits.chunks(classes).map(softmax));
     }
