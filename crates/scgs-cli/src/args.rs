@@ -64,6 +64,8 @@ pub(crate) enum Command {
     Predict(PredictArgs),
     /// Where a classifier looks in the pictures of a folder
     Cam(CamArgs),
+    /// Lend a device to `--device remote:ws://HOST:PORT` on other machines, to who knows the token in SCGS_REMOTE_TOKEN
+    Serve(crate::args_runs::ServeArgs),
     /// k-means clusters of the rows of a feature matrix
     Cluster(ClusterArgs),
     /// Write real and new pictures of a run as a data set: Waterbirds layout, image folder, metadata.jsonl
@@ -102,7 +104,7 @@ pub(crate) struct Common {
 /// Where computations happen.
 #[derive(Debug, Args)]
 pub(crate) struct DeviceArgs {
-    /// Where to compute: flex, tch, tch:cuda:N, wgpu, vulkan, cuda:N; `scgs doctor` lists what this build has
+    /// Where to compute: flex, tch, tch:cuda:N, wgpu, vulkan, cuda:N, remote:ws://HOST:PORT; `scgs doctor` lists what this build has
     #[arg(long, default_value = "flex")]
     pub device: String,
 }
@@ -346,6 +348,7 @@ impl Cli {
             Command::TrainInpainter(a) => a.common.quiet,
             Command::Predict(a) => a.common.quiet,
             Command::Cam(a) => a.common.quiet,
+            Command::Serve(a) => a.common.quiet,
             Command::Cluster(a) => a.common.quiet,
             Command::Export(a) => a.common.quiet,
             Command::Fixtures(a) => a.common.quiet,

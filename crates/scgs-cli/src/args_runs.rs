@@ -78,6 +78,20 @@ pub(crate) struct SimulateArgs {
     pub common: Common,
 }
 
+/// `scgs serve`
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Address and port to listen on. The traffic is not encrypted: beyond this machine, use a network that you trust or a tunnel
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7341")]
+    pub listen: std::net::SocketAddr,
+    /// What is lent.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Options of every command.
+    #[command(flatten)]
+    pub common: Common,
+}
+
 /// Where `scgs run` stops early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Until {

@@ -16,7 +16,7 @@ pub(crate) struct Family {
 }
 
 /// Every family.
-pub(crate) const FAMILIES: [Family; 5] = [
+pub(crate) const FAMILIES: [Family; 6] = [
     Family {
         name: "flex",
         feature: "flex",
@@ -32,6 +32,12 @@ pub(crate) const FAMILIES: [Family; 5] = [
     Family { name: "wgpu", feature: "wgpu", compiled: cfg!(feature = "wgpu"), needs: "a Vulkan, Metal or DX12 driver" },
     Family { name: "vulkan", feature: "vulkan", compiled: cfg!(feature = "vulkan"), needs: "a Vulkan driver" },
     Family { name: "cuda", feature: "cuda", compiled: cfg!(feature = "cuda"), needs: "an NVIDIA driver and CUDA" },
+    Family {
+        name: "remote",
+        feature: "remote",
+        compiled: cfg!(feature = "remote"),
+        needs: "`scgs serve` on another machine, and its token in SCGS_REMOTE_TOKEN",
+    },
 ];
 
 /// Opens a device by name.
@@ -63,9 +69,41 @@ pub(crate) fn open(name: &str) -> anyhow::Result<Device> {
         ("vulkan", None) => Ok(Device::vulkan(burn::tensor::DeviceKind::DefaultDevice)),
         #[cfg(feature = "cuda")]
         ("cuda", gpu) => Ok(Device::cuda(index(name, gpu.unwrap_or("0"))?)),
+        #[cfg(feature = "remote")]
+        ("remote", Some(url)) if url.starts_with("ws://") => remote(name, url),
         _ => bail!(
-            "device `{name}`: `{family}` takes no such index; write flex, tch, tch:cuda:N, wgpu, vulkan or cuda:N"
+            "device `{name}`: `{family}` takes no such index; write flex, tch, tch:cuda:N, wgpu, vulkan, cuda:N or \
+             remote:ws://HOST:PORT"
         ),
+    }
+}
+
+/// The first device of a server. The token is read here, so that no command line and no file of a run has it.
+#[cfg(feature = "remote")]
+fn remote(name: &str, url: &str) -> anyhow::Result<Device> {
+    use burn::remote::{ConnectError, RemoteHost};
+    let token = token()?.unwrap_or_default();
+    let host = RemoteHost::websocket(url).with_credential(token);
+    Device::remote_options(&host).init().map_err(|error| match error {
+        ConnectError::Unauthorized => anyhow::anyhow!(
+            "device `{name}`: the server refuses the token; {TOKEN} must be the one that `scgs serve` was started with"
+        ),
+        other => anyhow::anyhow!("device `{name}`: {other}; `scgs serve --listen ADDRESS:PORT` must run there"),
+    })
+}
+
+/// The variable with the secret that client and server share.
+#[cfg(feature = "remote")]
+pub(crate) const TOKEN: &str = "SCGS_REMOTE_TOKEN";
+
+/// The token, where one is set.
+#[cfg(feature = "remote")]
+pub(crate) fn token() -> anyhow::Result<Option<String>> {
+    match std::env::var(TOKEN) {
+        Ok(token) if token.is_empty() => Ok(None),
+        Ok(token) => Ok(Some(token)),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => bail!("{TOKEN} is not UTF-8"),
     }
 }
 
