@@ -12,7 +12,7 @@ const NEXTEST: &str = "cargo-nextest@0.9.143";
 /// What builds `fuzz/`.
 const FUZZ: &str = "cargo-fuzz@0.13.2";
 /// What checks dependencies.
-const DENY: &str = "cargo-deny@0.18.9";
+const DENY: &str = "cargo-deny@0.20.2";
 
 /// Names under which distributions install the browser that looks at the report; tests/src/browser.rs asks for the same.
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];

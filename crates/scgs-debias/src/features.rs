@@ -258,6 +258,8 @@ fn mean_of_cells<'a>(picture: &'a [f32], cells: usize, chosen: Option<&'a [usize
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
 
     #[test]
@@ -268,6 +270,48 @@ mod tests {
         let background: Vec<f32> = mean_of_cells(&map, 4, Some(&[0, 2])).collect();
         assert_eq!(background, [1.5, 0.5]);
         assert_eq!(mean_of_cells(&map, 4, None).collect::<Vec<_>>(), [5.0, 4.25]);
+    }
+
+    /// Bit for bit, also where a pass within a budget was killed and goes on without one, and the other way round.
+    #[test]
+    fn a_memory_budget_changes_no_feature() {
+        let dir = tempfile::tempdir().unwrap();
+        let pictures: Vec<(u64, std::path::PathBuf)> = (0..20_u64)
+            .map(|i| {
+                let path = dir.path().join(format!("{i}.png"));
+                let colour = |x: u32, y: u32| image::Rgb([x * 7 + i as u32 * 5, y * 6, x * y].map(|v| v as u8));
+                image::RgbImage::from_fn(40, 40, colour).save(&path).unwrap();
+                (i, path)
+            })
+            .collect();
+        let network = Architecture::ResNet18.init_seeded(2, 3, false, &Device::flex()).fold_batch_norm();
+        let input = Input::new(Architecture::ResNet18, 48);
+        let one = std::num::NonZeroUsize::MIN;
+        let tight = Input { memory: Share { pictures: one.saturating_add(2), ahead: one, ..Share::default() }, ..input };
+        assert_eq!((input.at_once(BATCH), tight.at_once(BATCH)), (BATCH, 3));
+        let cancelled = std::sync::atomic::AtomicBool::new(false);
+        let never = |_| {};
+        let context = Context { device: Device::flex(), cancelled: &cancelled, report: &never, cache: None };
+        let whole = Features::compute(&context, "t", &network, input, &pictures).unwrap();
+        assert_eq!(Features::compute(&context, "t", &network, tight, &pictures).unwrap(), whole);
+        let cache = dir.path().join("cache");
+        for (i, (first, then)) in [(input, tight), (tight, input)].into_iter().enumerate() {
+            for cache in [None, Some(cache.as_path())] {
+                let partial = dir.path().join(format!("{i}-{}.partial", cache.is_some()));
+                // Stops after the first batch.
+                let stop = |event| {
+                    let stopped = matches!(event, crate::Event::Advanced { done } if done > 0);
+                    cancelled.store(stopped, std::sync::atomic::Ordering::Relaxed);
+                };
+                let context = Context { device: Device::flex(), cancelled: &cancelled, report: &stop, cache };
+                let error = Features::compute_kept(&context, "t", &network, first, &pictures, Some(&partial));
+                assert!(matches!(error, Err(Error::Interrupted { .. })));
+                cancelled.store(false, std::sync::atomic::Ordering::Relaxed);
+                let context = Context { device: Device::flex(), cancelled: &cancelled, report: &never, cache };
+                let found = Features::compute_kept(&context, "t", &network, then, &pictures, Some(&partial)).unwrap();
+                assert_eq!(found, whole);
+            }
+        }
     }
 
     #[test]
