@@ -9,7 +9,8 @@ fuzz_target!(|text: &str| {
         Ok(definition) => {
             (0..definition.classes.len()).for_each(|label| drop(definition.prompts_of(label)));
             let written = toml::to_string(&definition).expect("a definition is plain TOML");
-            let again = Definition::parse(&written, "again.toml".as_ref()).expect("what was accepted is accepted again");
+            let again =
+                Definition::parse(&written, "again.toml".as_ref()).expect("what was accepted is accepted again");
             assert_eq!(again, definition);
         }
         Err(error) => drop(error.to_string()),

@@ -287,7 +287,8 @@ mod tests {
         let network = Architecture::ResNet18.init_seeded(2, 3, false, &Device::flex()).fold_batch_norm();
         let input = Input::new(Architecture::ResNet18, 48);
         let one = std::num::NonZeroUsize::MIN;
-        let tight = Input { memory: Share { pictures: one.saturating_add(2), ahead: one, ..Share::default() }, ..input };
+        let tight =
+            Input { memory: Share { pictures: one.saturating_add(2), ahead: one, ..Share::default() }, ..input };
         assert_eq!((input.at_once(BATCH), tight.at_once(BATCH)), (BATCH, 3));
         let cancelled = std::sync::atomic::AtomicBool::new(false);
         let never = |_| {};

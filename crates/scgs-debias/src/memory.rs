@@ -83,7 +83,11 @@ impl fmt::Display for MemoryBudget {
 }
 
 fn size(bytes: f64) -> String {
-    if bytes < 1e9 { format!("{:.0} MB", (bytes / 1e6).ceil()) } else { format!("{:.2} GB", (bytes / 1e7).ceil() / 100.0) }
+    if bytes < 1e9 {
+        format!("{:.0} MB", (bytes / 1e6).ceil())
+    } else {
+        format!("{:.2} GB", (bytes / 1e7).ceil() / 100.0)
+    }
 }
 
 /// What a budget allows. [`Share::default`] is that of a run without one.
@@ -289,7 +293,8 @@ mod tests {
 
     #[test]
     fn sizes_have_a_unit() {
-        for (text, bytes) in [("4GiB", 4u64 << 30), ("1.5 GB", 1_500_000_000), ("512MiB", 512 << 20), ("800MB", 800_000_000)]
+        for (text, bytes) in
+            [("4GiB", 4u64 << 30), ("1.5 GB", 1_500_000_000), ("512MiB", 512 << 20), ("800MB", 800_000_000)]
         {
             assert_eq!(text.parse(), Ok(MemoryBudget(bytes)), "{text}");
             assert_eq!(MemoryBudget(bytes).words().parse(), Ok(MemoryBudget(bytes)), "{text}");

@@ -30,7 +30,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mut columns = Vec::new();
         for what in ["forward", "training"] {
             let [few, many] = BATCHES.map(|batch| -> Result<f64, Box<dyn Error>> {
-                let own = Command::new(env::current_exe()?).args([architecture.name(), what, &batch.to_string()]).output()?;
+                let own =
+                    Command::new(env::current_exe()?).args([architecture.name(), what, &batch.to_string()]).output()?;
                 Ok(String::from_utf8(own.stdout)?.trim().parse()?)
             });
             columns.push((many? - few?) / ((BATCHES[1] - BATCHES[0]) * SIDE * SIDE) as f64);

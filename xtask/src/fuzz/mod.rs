@@ -80,7 +80,7 @@ fn positive(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Builds and runs one target after the other; the page is written after each.
+/// Builds all targets, then runs one after the other; the page is written after each.
 ///
 /// # Errors
 /// When cargo-fuzz is missing, a target does not build or start, or the page cannot be written; a finding is an outcome.
@@ -94,10 +94,11 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> anyhow::Result<Outcome>
         None => workspace.target_dir(&shell)?.join("fuzz"),
     };
     let targets = if args.targets.is_empty() { Target::value_variants() } else { &args.targets };
+    let programs: Vec<PathBuf> =
+        targets.iter().map(|&target| build(workspace, &shell, target, &folder)).collect::<Result<_, _>>()?;
     let mut found = false;
-    for &target in targets {
-        let program = build(workspace, &shell, target, &folder)?;
-        let row = fuzz(workspace, target, &program, &folder, args.minutes)?;
+    for (&target, program) in targets.iter().zip(&programs) {
+        let row = fuzz(workspace, target, program, &folder, args.minutes)?;
         println!("{}: {} executions, {} finding(s)", row.target, row.executions, row.findings.len());
         found |= !row.findings.is_empty();
         let page = workspace.root().join(&args.out);
@@ -126,13 +127,7 @@ fn build(workspace: &Workspace, shell: &Shell, target: Target, folder: &Path) ->
 }
 
 /// Runs a target on seeds from the repository and what earlier runs found interesting.
-fn fuzz(
-    workspace: &Workspace,
-    target: Target,
-    program: &Path,
-    folder: &Path,
-    minutes: f64,
-) -> anyhow::Result<Row> {
+fn fuzz(workspace: &Workspace, target: Target, program: &Path, folder: &Path, minutes: f64) -> anyhow::Result<Row> {
     let name = target.name();
     let place = |what: &str| folder.join(what).join(&name);
     let (corpus, seeds, findings, scratch) = (place("corpus"), place("seeds"), place("findings"), place("scratch"));

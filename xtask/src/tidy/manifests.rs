@@ -143,7 +143,13 @@ mod tests {
 
     #[test]
     fn members_are_packages_not_fixtures() {
-        let paths = ["Cargo.toml", "fuzz/Cargo.toml", "crates/scgs-cam/Cargo.toml", "tests/fixtures/a/Cargo.toml", "xtask/Cargo.toml"];
+        let paths = [
+            "Cargo.toml",
+            "fuzz/Cargo.toml",
+            "crates/scgs-cam/Cargo.toml",
+            "tests/fixtures/a/Cargo.toml",
+            "xtask/Cargo.toml",
+        ];
         let found = members(&paths.map(str::to_owned));
         let folders: Vec<&str> = found.iter().map(|member| member.folder.as_str()).collect();
         assert_eq!(folders, ["scgs-cam", "xtask"]);
