@@ -235,7 +235,7 @@ fn maps_of(
     let labels: Vec<usize> = batch.iter().map(|s| s.sample.label).collect();
     let size = (batch[0].picture.width() as usize, batch[0].picture.height() as usize);
     let load = |side: usize| crate::features::Input { size: side, ..inputs.input() }.load(&paths, context);
-    let found = look::maps(network, looks, inputs.settings.backbone.input_size, &labels, size, &load)?;
+    let found = look::maps(network, looks, inputs.input(), &labels, size, &load)?;
     Ok(found.into_iter().map(|looks| looks.into_iter().map(|f| f.map).collect()).collect())
 }
 

@@ -4,7 +4,9 @@
 //!
 //! ```text
 //! program + weights + the largest of
+//!     decoding          threads * 2 * picture
 //!     passes forward    features of a split + n * (forward + values of a picture, once and for each batch made ahead)
+//!                       + decoding
 //!     a last layer      3 * features of a split
 //!     mode `full`       5 * weights + batch * (training + values, as above)
 //!     new pictures      n * painting, or synthesis.diffusion.memory
@@ -36,6 +38,8 @@ const MOST: usize = 32;
 /// What painting one picture takes beside the picture itself: a window of the small diffusion model, the most of all but Stable
 /// Diffusion.
 const PAINTING: f64 = 24e6;
+/// Copies of a picture while it is decoded and scaled.
+const COPIES_WHILE_DECODED: f64 = 2.0;
 /// Copies of a picture while it is repainted: source, mask, new one, their working copies.
 const COPIES_OF_PICTURE: f64 = 6.0;
 
@@ -125,6 +129,8 @@ pub struct Needs {
     pub batch: Option<usize>,
     /// Bytes of a picture of the data set, 3 a pixel.
     pub picture: f64,
+    /// Pictures that are decoded at once.
+    pub threads: usize,
     /// What Stable Diffusion may take in bytes, where it paints; infinite where `synthesis.diffusion.memory` is not set.
     pub diffusion: Option<f64>,
 }
@@ -140,6 +146,7 @@ impl Needs {
             rows: rows + added,
             batch: (settings.train.mode == TrainMode::Full).then(|| largest_batch(settings)),
             picture,
+            threads: rayon::current_num_threads(),
             diffusion: (settings.synthesis.inpainter == InpainterKind::StableDiffusion)
                 .then(|| settings.synthesis.diffusion.memory.map_or(f64::INFINITY, |gib| gib * f64::from(1 << 30))),
         }
@@ -147,12 +154,16 @@ impl Needs {
 
     /// Bytes of `n` pictures in a forward pass, with the batches that are made meanwhile.
     fn forward(&self, n: usize, ahead: usize) -> f64 {
-        n as f64 * (forward(self.architecture, self.side) + self.values() * (ahead + 1) as f64)
+        n as f64 * (forward(self.architecture, self.side) + self.values() * (ahead + 1) as f64) + self.decoding()
+    }
+
+    fn decoding(&self) -> f64 {
+        self.threads as f64 * COPIES_WHILE_DECODED * self.picture
     }
 
     fn training(&self, batch: usize, ahead: usize) -> f64 {
         let each = training(self.architecture, self.side) + self.values() * (ahead + 1) as f64;
-        COPIES_OF_WEIGHTS * self.weights + batch as f64 * each
+        COPIES_OF_WEIGHTS * self.weights + batch as f64 * each + self.decoding()
     }
 
     fn values(&self) -> f64 {
@@ -174,9 +185,8 @@ impl Needs {
     pub fn share(&self, budget: Option<MemoryBudget>) -> Result<Share, Error> {
         let base = PROGRAM + self.weights;
         let Some(budget) = budget else {
-            let threads = rayon::current_num_threads();
             let training = self.batch.map_or(0.0, |batch| self.training(batch, AHEAD));
-            let painting = self.diffusion.filter(|b| b.is_finite()).unwrap_or_else(|| self.painting(threads));
+            let painting = self.diffusion.filter(|b| b.is_finite()).unwrap_or_else(|| self.painting(self.threads));
             let parts = [self.features() + self.forward(MOST, AHEAD), COPIES_OF_FEATURES * self.features()];
             let peak = base + parts.into_iter().chain([training, painting]).fold(0.0, f64::max);
             return Ok(Share { peak, ..Share::default() });
@@ -188,6 +198,10 @@ impl Needs {
             budget: budget.to_string(),
             advice: advice.to_owned(),
         };
+        if self.decoding() > room {
+            let what = format!("decoding {} pictures at once", self.threads);
+            return Err(refused(what, self.decoding(), "set RAYON_NUM_THREADS to fewer threads"));
+        }
         let fit = COPIES_OF_FEATURES * self.features();
         if fit > room {
             let what = format!("the features of {} pictures", self.rows);
@@ -236,7 +250,7 @@ impl Needs {
         let painted = most(&|n| self.painting(n), room, MOST).ok_or_else(|| {
             refused("painting one picture".to_owned(), self.painting(1), "scale the pictures of the data set down")
         })?;
-        let painting = self.diffusion.unwrap_or_else(|| self.painting(painted.min(rayon::current_num_threads())));
+        let painting = self.diffusion.unwrap_or_else(|| self.painting(painted.min(self.threads)));
         peak = base + peak.max(self.features() + forward(pictures)).max(painting);
         let whole = |n: usize| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
         Ok(Share { pictures: whole(pictures), ahead: whole(ahead), painted: whole(painted), peak })
@@ -252,9 +266,9 @@ fn largest_batch(settings: &Settings) -> usize {
 /// memory_per_picture`, a tenth added.
 fn forward(architecture: Architecture, side: usize) -> f64 {
     let per_pixel = match architecture {
-        Architecture::EfficientNetLite0 => 200.0,
-        Architecture::ResNet18 | Architecture::ResNet34 => 200.0,
-        Architecture::ResNet50 | Architecture::ResNet101 => 250.0,
+        Architecture::EfficientNetLite0 => 220.0,
+        Architecture::ResNet18 | Architecture::ResNet34 => 150.0,
+        Architecture::ResNet50 | Architecture::ResNet101 => 275.0,
     };
     per_pixel * (side * side) as f64
 }
@@ -262,11 +276,11 @@ fn forward(architecture: Architecture, side: usize) -> f64 {
 /// Bytes of a picture in a training step, as [`forward`].
 fn training(architecture: Architecture, side: usize) -> f64 {
     let per_pixel = match architecture {
-        Architecture::EfficientNetLite0 => 2000.0,
-        Architecture::ResNet18 => 1000.0,
-        Architecture::ResNet34 => 1400.0,
-        Architecture::ResNet50 => 2800.0,
-        Architecture::ResNet101 => 4000.0,
+        Architecture::EfficientNetLite0 => 1230.0,
+        Architecture::ResNet18 => 650.0,
+        Architecture::ResNet34 => 900.0,
+        Architecture::ResNet50 => 2410.0,
+        Architecture::ResNet101 => 3450.0,
     };
     per_pixel * (side * side) as f64
 }
@@ -283,6 +297,7 @@ mod tests {
             rows: 1000,
             batch: None,
             picture: 150e3,
+            threads: 2,
             diffusion: None,
         }
     }
@@ -323,6 +338,8 @@ mod tests {
         assert!(one.contains("one picture of 224 x 224 in resnet50 needs about") && one.contains("270 MB"), "{one}");
         let batch = text(Needs { batch: Some(128), ..needs() }, "4GB");
         assert!(batch.contains("a training batch of 128 pictures") && batch.contains("train.accumulate"), "{batch}");
+        let large = text(Needs { picture: 36e6, threads: 64, ..needs() }, "4GB");
+        assert!(large.contains("decoding 64 pictures at once") && large.contains("RAYON_NUM_THREADS"), "{large}");
         let rows = text(Needs { rows: 1_000_000, ..needs() }, "16GB");
         assert!(rows.contains("the features of 1000000 pictures"), "{rows}");
         // What a refusal asks for is enough.

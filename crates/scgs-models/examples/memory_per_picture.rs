@@ -8,10 +8,7 @@
 
 use std::{env, error::Error, process::Command};
 
-use burn::{
-    module::Module as _,
-    tensor::{Device, Tensor, TensorData},
-};
+use burn::tensor::{Device, Tensor, TensorData};
 use scgs_models::Architecture;
 
 /// Side of the pictures in pixels.
@@ -52,8 +49,6 @@ fn peak_of(architecture: Architecture, training: bool, batch: usize) -> Result<f
             let loss = network.forward(Tensor::<4>::from_data(values(), &device)).powi_scalar(2).mean();
             drop(loss.backward());
         }
-        // Held to the end, as the next step needs them.
-        drop(network.num_params());
     } else {
         let network = architecture.init(2, &device).fold_batch_norm();
         for _ in 0..3 {
