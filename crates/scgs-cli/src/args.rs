@@ -159,7 +159,7 @@ pub(crate) struct RunArgs {
     /// Folder for transformed pictures: a later run on the same data decodes none; the results are the same
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
-    /// Stay within this memory, such as 4GiB: fewer pictures are computed together, and the results are the same
+    /// Stay within this memory, such as 4GiB: less is made ahead and painted together, and the results are the same
     #[arg(long, value_name = "SIZE")]
     pub max_memory: Option<scgs_debias::memory::MemoryBudget>,
     /// Print the plan, with time and disk estimates from a short calibration, and stop

@@ -91,7 +91,7 @@ fn load(folder: &Path, cached: bool) -> Result<serde_json::Value, Box<dyn Error>
     // Opening is part of what a run waits for: it asks for the length and time of every picture.
     let pack = cached.then(|| Pack::open_or_build(&file, &paths, &prepare, &mut |_| true)).transpose()?.map(Arc::new);
     let opened = clock.elapsed().as_secs_f64();
-    let mut batches = Batches::new(paths, prepare, BATCH, AHEAD, pack.map(|pack| (pack, 0)));
+    let mut batches = Batches::new(paths, prepare, BATCH, AHEAD, pack);
     let (mut seen, mut sum) = (0, 0.0);
     while let Some(batch) = batches.next() {
         let values = batch.map_err(|bad| bad[0].to_string())?;

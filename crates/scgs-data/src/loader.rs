@@ -124,26 +124,18 @@ pub struct Batches {
 type Made = Result<Vec<f32>, Vec<PictureError>>;
 
 impl Batches {
-    /// Starts the thread. With a `pack` of the same transform that has these pictures from some place on to its end, nothing is
-    /// decoded.
+    /// Starts the thread. With a `pack` of the same pictures and transform, nothing is decoded.
     ///
     /// # Panics
     /// When `batch` or `ahead` is 0, or `pack` has another number or size of pictures.
-    pub fn new(
-        paths: Vec<PathBuf>,
-        prepare: Prepare,
-        batch: usize,
-        ahead: usize,
-        pack: Option<(Arc<Pack>, usize)>,
-    ) -> Self {
+    pub fn new(paths: Vec<PathBuf>, prepare: Prepare, batch: usize, ahead: usize, pack: Option<Arc<Pack>>) -> Self {
         assert!(batch > 0 && ahead > 0, "a batch has a picture and one is made ahead");
-        if let Some((pack, from)) = &pack {
-            let wanted = (paths.len() + from, prepare.size());
-            assert!((pack.len(), pack.size()) == wanted, "the pack is of these pictures");
+        if let Some(pack) = &pack {
+            assert!((pack.len(), pack.size()) == (paths.len(), prepare.size()), "the pack is of these pictures");
         }
         let (send, made) = sync_channel(ahead);
         let (used, recycled) = channel();
-        let worker = std::thread::spawn(move || produce(&paths, &prepare, batch, pack.as_ref(), &send, &recycled));
+        let worker = std::thread::spawn(move || produce(&paths, &prepare, batch, pack.as_deref(), &send, &recycled));
         Self { made: Some(made), used, worker: Some(worker) }
     }
 
@@ -178,7 +170,7 @@ fn produce(
     paths: &[PathBuf],
     prepare: &Prepare,
     batch: usize,
-    pack: Option<&(Arc<Pack>, usize)>,
+    pack: Option<&Pack>,
     send: &SyncSender<Made>,
     recycled: &Receiver<Vec<f32>>,
 ) {
@@ -186,8 +178,8 @@ fn produce(
         let mut values = recycled.try_recv().unwrap_or_default();
         values.resize(chunk.len() * prepare.values(), 0.0);
         let made = match pack {
-            Some((pack, from)) => {
-                pack.values_into(from + at * batch, prepare.normalisation(), &mut values);
+            Some(pack) => {
+                pack.values_into(at * batch, prepare.normalisation(), &mut values);
                 Ok(values)
             }
             None => prepare.load_into(chunk, &mut values).map(|()| values),

@@ -54,11 +54,9 @@ fn values_are_those_of_decoding_bit_by_bit() {
         pack.values_into(3, &normalisation, &mut part);
         assert_eq!(part, whole[3 * 1200..5 * 1200]);
     }
-    let (pack, whole) = (Arc::new(pack), load_batch(&paths, 20, &Normalisation::IMAGENET).unwrap());
-    for from in [0, 4, 7] {
-        let batches = Batches::new(paths[from..].to_vec(), square(20), 3, 2, Some((Arc::clone(&pack), from)));
-        assert_eq!(batches.flat_map(Result::unwrap).collect::<Vec<f32>>(), whole[from * 1200..]);
-    }
+    let batches = Batches::new(paths.clone(), square(20), 3, 2, Some(Arc::new(pack)));
+    let all: Vec<f32> = batches.flat_map(Result::unwrap).collect();
+    assert_eq!(all, load_batch(&paths, 20, &Normalisation::IMAGENET).unwrap());
 }
 
 #[test]

@@ -15,7 +15,7 @@ use scgs_cam::{
 use scgs_models::Network;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, features::Input};
+use crate::Error;
 
 /// Input sizes of a network in pixels that settings accept.
 pub(crate) const INPUT_SIZES: std::ops::RangeInclusive<usize> = 32..=512;
@@ -161,14 +161,14 @@ pub(crate) struct Found {
 }
 
 /// The maps of a batch: one list per picture with one entry per look. `load` gives the batch `[N, 3, size, size]` for an input size; `labels` has one class per picture; `size` is that of the maps.
-/// A look without an input size of its own uses that of `input`.
+/// A look without an input size of its own uses `native`.
 ///
 /// # Errors
 /// [`Error::Config`] for an unknown layer, and those of loading and of the attention methods.
 pub(crate) fn maps(
     network: &Network,
     looks: &[Look],
-    input: Input,
+    native: usize,
     labels: &[usize],
     size: (usize, usize),
     load: &dyn Fn(usize) -> Result<Tensor<4>, Error>,
@@ -177,13 +177,13 @@ pub(crate) fn maps(
     let name = |layer: &String| if layer == "last" { last.clone() } else { layer.clone() };
     let mut seen: BTreeMap<(usize, bool, String), (Seen, Vec<f32>)> = BTreeMap::new();
     let mut inputs: BTreeMap<usize, Tensor<4>> = BTreeMap::new();
-    for side in looks.iter().map(|l| l.input_size.unwrap_or(input.size)) {
+    for side in looks.iter().map(|l| l.input_size.unwrap_or(native)) {
         if let Entry::Vacant(entry) = inputs.entry(side) {
             entry.insert(load(side)?);
         }
     }
     for look in looks {
-        let side = look.input_size.unwrap_or(input.size);
+        let side = look.input_size.unwrap_or(native);
         for mirrored in [false, true] {
             for layer in look.layers.iter().map(name).filter(|_| look.flip || !mirrored) {
                 let key = (side, mirrored, layer);
@@ -195,11 +195,11 @@ pub(crate) fn maps(
             }
         }
     }
-    let (classes, masked) = (network.classes(), input.at_once(SCORE_CAM_BATCH));
+    let classes = network.classes();
     let mut of_picture = vec![Vec::with_capacity(looks.len()); labels.len()];
     for look in looks {
         let one = |mirrored: bool| -> Result<Vec<Option<AttentionMap>>, Error> {
-            let side = look.input_size.unwrap_or(input.size);
+            let side = look.input_size.unwrap_or(native);
             let mut layers = Vec::new();
             for layer in look.layers.iter().map(name) {
                 let (seen, logits) = &seen[&(side, mirrored, layer)];
@@ -208,7 +208,7 @@ pub(crate) fn maps(
                 let activation = seen.activation.clone();
                 layers.push(if look.method == CamMethod::ScoreCam {
                     let x = if mirrored { inputs[&side].clone().flip([3]) } else { inputs[&side].clone() };
-                    score_cam(activation, x, &|pictures| network.forward(pictures), &scores, size, masked)?
+                    score_cam(activation, x, &|pictures| network.forward(pictures), &scores, size, SCORE_CAM_BATCH)?
                 } else {
                     layer_attention(&look.method, activation, &|a| seen.linearised(a), &scores, size)?
                 });
@@ -223,7 +223,7 @@ pub(crate) fn maps(
         };
         let plain = one(false)?;
         let mirror = if look.flip { one(true)? } else { vec![None; labels.len()] };
-        let (_, logits) = &seen[&(look.input_size.unwrap_or(input.size), false, name(&look.layers[0]))];
+        let (_, logits) = &seen[&(look.input_size.unwrap_or(native), false, name(&look.layers[0]))];
         for (i, ((found, plain), mirror)) in of_picture.iter_mut().zip(plain).zip(mirror).enumerate() {
             let map = match (plain, mirror) {
                 (Some(plain), Some(mirror)) => Some(average_with_flip(&plain, &mirror)?),
@@ -293,8 +293,7 @@ mod tests {
         let looks: Vec<Look> = methods.iter().map(|m| format!("{m}/blocks.10/difference").parse().unwrap()).collect();
         let load = |_| Ok(x.clone());
         let labels = [2, 0];
-        let input = Input::new(Architecture::EfficientNetLite0, 64);
-        let found = maps(&network, &looks, input, &labels, (32, 32), &load).unwrap();
+        let found = maps(&network, &looks, 64, &labels, (32, 32), &load).unwrap();
         let activation = network.until("blocks.10", x.clone()).unwrap();
         let logits = network.forward(x.clone()).into_data().try_into_vec::<f32>().unwrap();
         let scores: Vec<Score> =

@@ -205,7 +205,7 @@ pub fn measure(inputs: Inputs<'_>, context: &Context<'_>, comparison: &Compariso
     let looks = comparison.looks();
     let mut pictures = Vec::with_capacity(subjects.len());
     (context.report)(crate::Event::Started { stage: STAGE.into(), total: subjects.len() });
-    for batch in subjects.chunks(inputs.input().at_once(BATCH)) {
+    for batch in subjects.chunks(BATCH) {
         let maps = maps_of(inputs, context, &network, &looks, batch)?;
         let measured: Vec<Result<PictureMeasures, Error>> = batch
             .par_iter()
@@ -235,7 +235,7 @@ fn maps_of(
     let labels: Vec<usize> = batch.iter().map(|s| s.sample.label).collect();
     let size = (batch[0].picture.width() as usize, batch[0].picture.height() as usize);
     let load = |side: usize| crate::features::Input { size: side, ..inputs.input() }.load(&paths, context);
-    let found = look::maps(network, looks, inputs.input(), &labels, size, &load)?;
+    let found = look::maps(network, looks, inputs.settings.backbone.input_size, &labels, size, &load)?;
     Ok(found.into_iter().map(|looks| looks.into_iter().map(|f| f.map).collect()).collect())
 }
 

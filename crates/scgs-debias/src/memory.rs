@@ -1,19 +1,19 @@
-//! A memory budget: how many pictures are computed together, and whether a run fits at all.
+//! A memory budget: what is made ahead and painted together, and whether a run fits at all.
 //!
 //! The peak of a run is estimated as
 //!
 //! ```text
 //! program + weights + the largest of
 //!     decoding          threads * 2 * picture
-//!     passes forward    features of a split + n * (forward + values of a picture, once and for each batch made ahead)
-//!                       + decoding
-//!     a last layer      3 * features of a split
-//!     mode `full`       5 * weights + batch * (training + values, as above)
+//!     passes forward    features + pictures of a pass * (forward + values, once and for each batch made ahead) + decoding
+//!     a last layer      3 * features
+//!     mode `full`       5 * weights + train.batch * (training + values, as above) + decoding
 //!     new pictures      n * painting, or synthesis.diffusion.memory
 //! ```
 //!
-//! `n`, the pictures that are computed together, is what the budget leaves room for, and no result depends on it. The batch of
-//! training decides results, so a batch that does not fit is refused. On a GPU the estimate counts its memory and that of
+//! Batches that are made ahead and pictures that are painted together are what the budget leaves room for; no result depends on
+//! them. Everything else decides results, if only their last digits, and is refused where it does not fit: the batch of training,
+//! and the pictures of a forward pass, which convolutions compute side by side. On a GPU the estimate counts its memory and that of
 //! the machine together.
 
 use std::{fmt, num::NonZeroUsize, str::FromStr};
@@ -33,8 +33,10 @@ const COPIES_OF_FEATURES: f64 = 3.0;
 const COPIES_OF_WEIGHTS: f64 = 5.0;
 /// Batches that are made while one is computed on; one where memory is short.
 const AHEAD: usize = 2;
-/// The most pictures of a forward pass: more are no faster.
-const MOST: usize = 32;
+/// Pictures of a forward pass; where every layer is trained, the whole network answers for twice as many.
+const PASS: [usize; 2] = [16, 32];
+/// More pictures are not painted together.
+const PAINTED: usize = 32;
 /// What painting one picture takes beside the picture itself: a window of the small diffusion model, the most of all but Stable
 /// Diffusion.
 const PAINTING: f64 = 24e6;
@@ -97,8 +99,6 @@ fn size(bytes: f64) -> String {
 /// What a budget allows. [`Share::default`] is that of a run without one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Share {
-    /// The most pictures of a forward pass outside training. No result depends on it.
-    pub pictures: NonZeroUsize,
     /// Batches that are made while one is computed on.
     pub ahead: NonZeroUsize,
     /// The most pictures that are painted together. No result depends on it.
@@ -109,8 +109,7 @@ pub struct Share {
 
 impl Default for Share {
     fn default() -> Self {
-        let [pictures, ahead] = [MOST, AHEAD].map(|n| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN));
-        Self { pictures, ahead, painted: NonZeroUsize::MAX, peak: 0.0 }
+        Self { ahead: whole(AHEAD), painted: NonZeroUsize::MAX, peak: 0.0 }
     }
 }
 
@@ -152,9 +151,14 @@ impl Needs {
         }
     }
 
-    /// Bytes of `n` pictures in a forward pass, with the batches that are made meanwhile.
-    fn forward(&self, n: usize, ahead: usize) -> f64 {
-        n as f64 * (forward(self.architecture, self.side) + self.values() * (ahead + 1) as f64) + self.decoding()
+    /// Pictures of a forward pass.
+    fn pass(&self) -> usize {
+        PASS[usize::from(self.batch.is_some())]
+    }
+
+    /// Bytes of a forward pass, with the batches that are made meanwhile.
+    fn forward(&self, ahead: usize) -> f64 {
+        self.pass() as f64 * (forward(self.architecture, self.side) + self.values() * (ahead + 1) as f64) + self.decoding()
     }
 
     fn decoding(&self) -> f64 {
@@ -181,13 +185,13 @@ impl Needs {
     /// What `budget` allows; [`Share::default`] with an estimate of the peak where there is none.
     ///
     /// # Errors
-    /// [`Error::Memory`] if a single picture, the features or the batch of training do not fit; it says what is needed.
+    /// [`Error::Memory`] with what does not fit and the smallest budget that would do.
     pub fn share(&self, budget: Option<MemoryBudget>) -> Result<Share, Error> {
         let base = PROGRAM + self.weights;
         let Some(budget) = budget else {
             let training = self.batch.map_or(0.0, |batch| self.training(batch, AHEAD));
             let painting = self.diffusion.filter(|b| b.is_finite()).unwrap_or_else(|| self.painting(self.threads));
-            let parts = [self.features() + self.forward(MOST, AHEAD), COPIES_OF_FEATURES * self.features()];
+            let parts = [self.features() + self.forward(AHEAD), COPIES_OF_FEATURES * self.features()];
             let peak = base + parts.into_iter().chain([training, painting]).fold(0.0, f64::max);
             return Ok(Share { peak, ..Share::default() });
         };
@@ -207,31 +211,27 @@ impl Needs {
             let what = format!("the features of {} pictures", self.rows);
             return Err(refused(what, fit, "take a network with fewer features, or fewer pictures"));
         }
-        let mut ahead = AHEAD;
-        let mut peak = fit;
-        if let Some(batch) = self.batch {
-            if self.training(batch, ahead) > room {
-                ahead = 1;
-            }
-            let needed = self.training(batch, ahead);
-            if needed > room {
-                let what = format!("a training batch of {batch} pictures");
-                return Err(refused(
-                    what,
-                    needed,
-                    "lower train.batch and raise train.accumulate, or set train.checkpointing; a smaller batch gives other \
-                     results, so it is not made smaller for you",
-                ));
-            }
-            peak = peak.max(needed);
+        // Both kinds of passes make batches ahead.
+        let passes = |ahead| {
+            let training = self.batch.map_or(0.0, |batch| self.training(batch, ahead));
+            (training, self.features() + self.forward(ahead))
+        };
+        let fits = |ahead| passes(ahead).0.max(passes(ahead).1) <= room;
+        let ahead = if fits(AHEAD) { AHEAD } else { 1 };
+        let (training, forward) = passes(ahead);
+        if training > room {
+            let what = format!("a training batch of {} pictures", self.batch.unwrap_or_default());
+            return Err(refused(
+                what,
+                training,
+                "lower train.batch and raise train.accumulate, or set train.checkpointing; a smaller batch gives other \
+                 results, so it is not made smaller for you",
+            ));
         }
-        let most = |each: &dyn Fn(usize) -> f64, room: f64, most: usize| (1..=most).rev().find(|&n| each(n) <= room);
-        let left = room - self.features();
-        let forward = |n: usize| self.forward(n, ahead);
-        let pictures = most(&forward, left, MOST).ok_or_else(|| {
-            let what = format!("one picture of {0} x {0} in {1}", self.side, self.architecture);
-            refused(what, self.features() + self.forward(1, 1), "take a smaller network or input")
-        })?;
+        if forward > room {
+            let what = format!("{0} pictures of {1} x {1} side by side in {2}", self.pass(), self.side, self.architecture);
+            return Err(refused(what, forward, "take a smaller network or input"));
+        }
         if let Some(diffusion) = self.diffusion
             && PROGRAM + diffusion > budget.bytes() as f64
         {
@@ -247,14 +247,17 @@ impl Needs {
                 ),
             });
         }
-        let painted = most(&|n| self.painting(n), room, MOST).ok_or_else(|| {
+        let painted = (1..=PAINTED).rev().find(|&n| self.painting(n) <= room).ok_or_else(|| {
             refused("painting one picture".to_owned(), self.painting(1), "scale the pictures of the data set down")
         })?;
         let painting = self.diffusion.unwrap_or_else(|| self.painting(painted.min(self.threads)));
-        peak = base + peak.max(self.features() + forward(pictures)).max(painting);
-        let whole = |n: usize| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
-        Ok(Share { pictures: whole(pictures), ahead: whole(ahead), painted: whole(painted), peak })
+        let peak = base + [fit, self.decoding(), training, forward, painting].into_iter().fold(0.0, f64::max);
+        Ok(Share { ahead: whole(ahead), painted: whole(painted), peak })
     }
+}
+
+fn whole(n: usize) -> NonZeroUsize {
+    NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN)
 }
 
 fn largest_batch(settings: &Settings) -> usize {
@@ -320,22 +323,25 @@ mod tests {
     }
 
     #[test]
-    fn less_memory_is_fewer_pictures_and_never_more_than_the_budget() {
-        let of = |text| needs().share(budget(text)).unwrap();
-        let shares = [of("8GiB"), of("700MB"), of("400MB"), of("310MB")];
-        assert_eq!(shares[0].pictures.get(), MOST);
-        assert!(shares.windows(2).all(|pair| pair[1].pictures <= pair[0].pictures), "{shares:?}");
-        assert!(shares[3].pictures < shares[1].pictures, "{shares:?}");
-        for (share, text) in shares.iter().zip(["8GiB", "700MB", "400MB", "310MB"]) {
+    fn less_memory_is_less_ahead_and_painted_and_never_more_than_the_budget() {
+        let painting = Needs { picture: 3e6, ..needs() };
+        let of = |text| painting.share(budget(text)).unwrap();
+        let shares = [of("8GiB"), of("700MB"), of("580MB")];
+        assert_eq!((shares[0].painted.get(), shares[0].ahead.get()), (PAINTED, AHEAD));
+        assert!(shares.windows(2).all(|pair| pair[1].painted < pair[0].painted), "{shares:?}");
+        for (share, text) in shares.iter().zip(["8GiB", "700MB", "580MB"]) {
             assert!(share.peak <= text.parse::<MemoryBudget>().unwrap().bytes() as f64, "{text}: {share:?}");
         }
+        let just = painting.forward(1) + painting.features() + PROGRAM + painting.weights;
+        assert_eq!(painting.share(Some(MemoryBudget(just as u64 + 1))).unwrap().ahead.get(), 1);
     }
 
     #[test]
     fn what_does_not_fit_is_named_with_what_it_takes() {
         let text = |needs: Needs, size: &str| needs.share(budget(size)).unwrap_err().to_string();
-        let one = text(needs(), "270MB");
-        assert!(one.contains("one picture of 224 x 224 in resnet50 needs about") && one.contains("270 MB"), "{one}");
+        let pass = text(needs(), "270MB");
+        assert!(pass.contains("16 pictures of 224 x 224 side by side in resnet50 needs about"), "{pass}");
+        assert!(pass.contains("--max-memory is 270 MB"), "{pass}");
         let batch = text(Needs { batch: Some(128), ..needs() }, "4GB");
         assert!(batch.contains("a training batch of 128 pictures") && batch.contains("train.accumulate"), "{batch}");
         let large = text(Needs { picture: 36e6, threads: 64, ..needs() }, "4GB");
@@ -343,7 +349,7 @@ mod tests {
         let rows = text(Needs { rows: 1_000_000, ..needs() }, "16GB");
         assert!(rows.contains("the features of 1000000 pictures"), "{rows}");
         // What a refusal asks for is enough.
-        let needed = one.split("about ").nth(1).unwrap().split(',').next().unwrap().replace(' ', "");
+        let needed = pass.split("about ").nth(1).unwrap().split(',').next().unwrap().replace(' ', "");
         assert!(needs().share(budget(&needed)).is_ok(), "{needed}");
     }
 

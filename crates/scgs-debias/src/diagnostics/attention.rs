@@ -68,8 +68,7 @@ pub(super) fn of_arms(
     }
     let methods = [CamMethod::GradCam, CamMethod::GradCamPlusPlus { epsilon: Epsilon::default() }];
     let mut sums = vec![[0.0; 3]; models.len()];
-    let most = inputs.input().at_once(BATCH);
-    for (i, batch) in chosen.chunks(most).enumerate() {
+    for (i, batch) in chosen.chunks(BATCH).enumerate() {
         let paths: Vec<_> = batch.iter().map(|s| inputs.index.absolute(s)).collect();
         let x = inputs.input().load(&paths, context)?;
         let objects: Vec<Mask> =
@@ -96,7 +95,7 @@ pub(super) fn of_arms(
                 }
             }
         }
-        context.advance(STAGE, (i * most + batch.len()).min(chosen.len()))?;
+        context.advance(STAGE, (i * BATCH + batch.len()).min(chosen.len()))?;
     }
     let n = chosen.len();
     let summary = format!("attention of {} arms on {n} test pictures", models.len());

@@ -28,7 +28,7 @@ impl Partial {
     pub(super) fn open(path: &Path, features: &mut Features, side: usize) -> Result<(Self, usize), Error> {
         let mut identity = Sha256::new();
         identity.update(env!("CARGO_PKG_VERSION"));
-        [side, features.width].into_iter().for_each(|n| identity.update((n as u64).to_le_bytes()));
+        [BATCH, side, features.width].into_iter().for_each(|n| identity.update((n as u64).to_le_bytes()));
         features.ids.iter().for_each(|id| identity.update(id.to_le_bytes()));
         let header = [MARK.as_slice(), &identity.finalize()].concat();
         let mut file = fs_err::OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
@@ -68,7 +68,7 @@ impl Partial {
 /// The first record of `bytes`: its rows, its size, its values; `None` where it is torn.
 fn record(bytes: &[u8], width: usize) -> Option<(usize, usize, Vec<f32>)> {
     let count = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
-    // No batch is larger than this, whatever the memory budget was.
+    // A batch that is not full is the last one.
     let body = 4 + (1..=BATCH).contains(&count).then_some(count * width * 8)?;
     let (data, sum) = (bytes.get(..body)?, bytes.get(body..body + 4)?);
     (crc32c::crc32c(data).to_le_bytes() == sum).then(|| (count, body + 4, super::floats(&data[4..])))

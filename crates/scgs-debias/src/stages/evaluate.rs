@@ -349,7 +349,7 @@ pub fn probabilities(
     samples: &[&Sample],
 ) -> Result<Vec<Vec<f64>>, Error> {
     let mut rows = Vec::with_capacity(samples.len());
-    for chunk in samples.chunks(input.at_once(BATCH)) {
+    for chunk in samples.chunks(BATCH) {
         let paths: Vec<PathBuf> = chunk.iter().map(|s| index.absolute(s)).collect();
         let logits = network.forward(input.load(&paths, context)?);
         let values = logits.into_data().convert::<f32>().try_into_vec::<f32>().expect("converted to f32");

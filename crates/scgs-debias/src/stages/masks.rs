@@ -242,7 +242,7 @@ pub(crate) fn attention_of(
     let load = |side: usize| Input { size: side, ..inputs.input() }.load(&paths, context);
     let size = (picture.width() as usize, picture.height() as usize);
     let looks = std::slice::from_ref(look);
-    let mut found = look::maps(network, looks, inputs.input(), &[sample.label], size, &load)?;
+    let mut found = look::maps(network, looks, inputs.settings.backbone.input_size, &[sample.label], size, &load)?;
     Ok(found.pop().and_then(|mut looks| looks.pop()).expect("one picture, one look"))
 }
 

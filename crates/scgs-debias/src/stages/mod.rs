@@ -41,7 +41,7 @@ pub struct Inputs<'a> {
     pub small_model: Option<&'a Path>,
     /// What to paint, per class: one prompt or several, which are used in turn.
     pub prompts: &'a [Vec<String>],
-    /// How many pictures are computed together.
+    /// What is made ahead and painted together.
     pub memory: Share,
 }
 

@@ -39,13 +39,12 @@ impl Changed<'_> {
     pub fn cut(&self, batches: &[Batch]) -> Result<Vec<f32>, Error> {
         let items: Vec<Item> = batches.iter().flat_map(|b| b.items.clone()).collect();
         let mut features = Vec::new();
-        let most = self.input.at_once(BATCH);
-        for (i, chunk) in items.chunks(most).enumerate() {
+        for (i, chunk) in items.chunks(BATCH).enumerate() {
             let values = mixed(self.input.size, chunk, &|_, rows| {
                 self.input.values(&rows.iter().map(|&row| self.files[row].1.clone()).collect::<Vec<_>>())
             })?;
             features.extend(self.features(values, chunk.len()));
-            self.context.advance(self.stage, i * most + chunk.len())?;
+            self.context.advance(self.stage, i * BATCH + chunk.len())?;
         }
         Ok(features)
     }
@@ -57,12 +56,11 @@ impl Changed<'_> {
     pub fn masked(&self, head: &LinearHead, sigmas: f64) -> Result<Vec<f32>, Error> {
         let network = self.network.clone().with_linear(head.weight.clone(), head.bias.clone());
         let mut features = Vec::new();
-        let most = self.input.at_once(BATCH);
-        for (i, chunk) in self.files.chunks(most).enumerate() {
+        for (i, chunk) in self.files.chunks(BATCH).enumerate() {
             let paths: Vec<PathBuf> = chunk.iter().map(|f| f.1.clone()).collect();
             let values = blackened(&network, self.input, self.context, &paths, sigmas)?;
             features.extend(self.features(values, chunk.len()));
-            self.context.advance(self.stage, i * most + chunk.len())?;
+            self.context.advance(self.stage, i * BATCH + chunk.len())?;
         }
         Ok(features)
     }

@@ -249,7 +249,7 @@ impl NetworkTrainer<'_> {
 
     fn features(&self, network: &Network, files: &[PathBuf]) -> Result<Vec<f32>, Error> {
         let mut features = Vec::new();
-        for chunk in files.chunks(self.store.at_once(BATCH)) {
+        for chunk in files.chunks(BATCH) {
             let map = network.features(self.store.load(chunk, &self.context.device)?);
             let values = pooled(map).into_data().convert::<f32>().try_into_vec::<f32>();
             features.extend(values.expect("converted to f32"));
@@ -267,7 +267,7 @@ fn of_files(
     files: &[PathBuf],
 ) -> Result<Vec<Vec<f64>>, Error> {
     let mut probabilities = Vec::with_capacity(files.len());
-    for chunk in files.chunks(store.at_once(BATCH)) {
+    for chunk in files.chunks(BATCH) {
         let logits = numbers(network.forward(store.load(chunk, &context.device)?));
         probabilities.extend(logits.chunks(classes).map(softmax));
     }

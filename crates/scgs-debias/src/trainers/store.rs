@@ -44,11 +44,6 @@ impl Store {
         Ok(Self { input, pack: pack.map(|pack| (pack, files.into_iter().zip(0..).collect())) })
     }
 
-    /// Pictures per forward pass: `most`, or what the memory budget allows.
-    pub fn at_once(&self, most: usize) -> usize {
-        self.input.at_once(most)
-    }
-
     /// Values `[N, 3, size, size]` of pictures, row major.
     ///
     /// # Errors

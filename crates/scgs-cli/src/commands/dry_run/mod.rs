@@ -35,8 +35,6 @@ struct Memory {
     budget_bytes: u64,
     /// Estimated, of all stages.
     peak_bytes: f64,
-    /// Pictures of a forward pass, at most.
-    pictures: usize,
     /// Batches made ahead.
     ahead: usize,
     /// Pictures painted together, at most.
@@ -273,7 +271,6 @@ fn memory(plan: &Plan, budget: MemoryBudget, sizes: Sizes, cost: &Calibration) -
     Ok(Memory {
         budget_bytes: budget.bytes(),
         peak_bytes: share.peak,
-        pictures: share.pictures.get(),
         ahead: share.ahead.get(),
         painted: share.painted.get(),
     })
@@ -320,8 +317,8 @@ fn text(report: &Report<'_>) -> anyhow::Result<String> {
         if let Some(m) = &report.memory {
             let (budget, peak) = (size(m.budget_bytes as f64), size(m.peak_bytes));
             out += &format!(
-                "with --max-memory            {budget:>9}  about {peak}: {} pictures in a forward pass, {} batches ahead, {} painted together, at most\n",
-                m.pictures, m.ahead, m.painted
+                "with --max-memory            {budget:>9}  about {peak}: {} batches ahead, {} pictures painted together, at most\n",
+                m.ahead, m.painted
             );
         }
     }
