@@ -5,52 +5,41 @@ pub(crate) const BLOCK_ROWS: usize = 512;
 
 /// `out[i, j] = a[i] . b[j]` for rows of `d` values each; `out` is row-major.
 pub(crate) fn dots(a: &[f32], b: &[f32], d: usize, out: &mut [f32]) {
-    let (m, n) = (a.len() / d, b.len() / d);
-    assert!(a.len() == m * d && b.len() == n * d && out.len() == m * n, "operands of {m} x {n} x {d}");
-    // SAFETY: the assertion makes the slices exactly m x d, n x d and m x n values long; with the row-major strides (d, 1),
-    // the transposed strides (1, d) and (n, 1) every access is inside them, and `out` is borrowed mutably, so it
-    // overlaps neither operand.
-    unsafe {
-        matrixmultiply::sgemm(
-            m,
-            d,
-            n,
-            1.0,
-            a.as_ptr(),
-            d as isize,
-            1,
-            b.as_ptr(),
-            1,
-            d as isize,
-            0.0,
-            out.as_mut_ptr(),
-            n as isize,
-            1,
-        );
-    }
+    products(a, b, d, out, [0.0, 1.0]);
 }
 
 /// [`dots`] in f64.
 pub(crate) fn dots_f64(a: &[f64], b: &[f64], d: usize, out: &mut [f64]) {
+    products(a, b, d, out, [0.0, 1.0]);
+}
+
+fn products<T: 'static>(a: &[T], b: &[T], d: usize, out: &mut [T], [zero, one]: [T; 2]) {
     let (m, n) = (a.len() / d, b.len() / d);
     assert!(a.len() == m * d && b.len() == n * d && out.len() == m * n, "operands of {m} x {n} x {d}");
-    // SAFETY: as in `dots`.
+    // SAFETY: the assertion makes the slices exactly m x d, n x d and m x n values long; with the row-major strides (d, 1),
+    // the transposed strides (1, d) and (n, 1) every access is inside them, and `out` is borrowed mutably, so it
+    // overlaps neither operand. `T` is one of the two types above, which `gemm` knows. `None` keeps to this thread.
     unsafe {
-        matrixmultiply::dgemm(
+        gemm::gemm(
             m,
-            d,
             n,
-            1.0,
-            a.as_ptr(),
-            d as isize,
-            1,
-            b.as_ptr(),
-            1,
-            d as isize,
-            0.0,
+            d,
             out.as_mut_ptr(),
-            n as isize,
             1,
+            n as isize,
+            false,
+            a.as_ptr(),
+            1,
+            d as isize,
+            b.as_ptr(),
+            d as isize,
+            1,
+            zero,
+            one,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
         );
     }
 }

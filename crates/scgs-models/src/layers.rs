@@ -1,7 +1,7 @@
 //! Layers that have a faster way on burn's CPU device, and burn's own everywhere else.
 
 use burn::{
-    nn::{BatchNorm, GroupNorm, PaddingConfig2d, conv::Conv2d},
+    nn::{BatchNorm, GroupNorm, PaddingConfig2d, conv::Conv2d, pool::MaxPool2d},
     tensor::{
         Tensor,
         activation::{relu, silu},
@@ -102,6 +102,19 @@ pub(crate) fn active_conv(conv: &Conv2d, x: Tensor<4>, activation: Activation) -
     };
     let options = ConvOptions::new_with_padding(conv.stride, padding, conv.dilation, conv.groups);
     active_conv2d(x, conv.weight.val(), conv.bias.as_ref().map(|bias| bias.val()), options, activation)
+}
+
+/// [`MaxPool2d::forward`].
+pub(crate) fn max_pool(pool: &MaxPool2d, x: Tensor<4>) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if let (PaddingConfig2d::Explicit(top, left, bottom, right), [1, 1], false) =
+        (&pool.padding, pool.dilation, pool.ceil_mode)
+        && (top, left) == (bottom, right)
+        && let Some(y) = crate::fast::max_pool::max_pool(&x, pool.kernel_size, pool.stride, [*top, *left])
+    {
+        return y;
+    }
+    pool.forward(x)
 }
 
 /// Batch norm over `[N, C, H, W]` exactly as PyTorch's `BatchNorm2d`, then `activation`; differs from burn's own in two

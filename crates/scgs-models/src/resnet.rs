@@ -12,7 +12,7 @@ use burn::{
 use crate::{
     Architecture,
     conv_norm::{ConvNorm, Shape},
-    layers::Activation,
+    layers::{Activation, max_pool},
 };
 
 /// A ResNet; made by [`Architecture::init`] or [`crate::load`].
@@ -156,7 +156,7 @@ impl ResNet {
     /// Step 0 is the stem with its pooling, the others are the residual blocks.
     pub(crate) fn step(&self, step: usize, x: Tensor<4>) -> Tensor<4> {
         if step == 0 {
-            return self.pool.forward(self.stem.forward(x, Activation::Relu));
+            return max_pool(&self.pool, self.stem.forward(x, Activation::Relu));
         }
         let block = self.stages().into_iter().flatten().nth(step - 1);
         block.expect("steps are counted by `layers`").forward(x)

@@ -1,4 +1,4 @@
-//! Faster ways on burn's CPU device: convolution, batch and group normalisation, each with its gradients.
+//! Faster ways on burn's CPU device: convolution, pooling, batch and group normalisation, each with its gradients.
 //!
 //! Everything here is an alternative to a composition of burn's operations, which [`crate::layers`] takes on every other
 //! device, in every other precision and for every shape that is not covered; tests compare the two. Nothing else in the
@@ -7,6 +7,7 @@
 pub(crate) mod batch_norm;
 pub(crate) mod conv;
 pub(crate) mod group_norm;
+pub(crate) mod max_pool;
 mod simd;
 
 use burn::{

@@ -6,7 +6,7 @@
 /// Outputs that are summed in registers at a time.
 pub(super) const BLOCK: usize = 64;
 /// Numbers of one vector at most.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 /// A kernel element: what it multiplies, and where its run of inputs begins.
 #[derive(Clone, Copy)]
@@ -25,6 +25,16 @@ pub(super) struct Line {
 /// The least and the largest value of an activation function that is the identity in between.
 pub(super) type Range = [f32; 2];
 
+/// Whether the processor has AVX-512 as far as it is used here.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn has_avx512() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("fma")
+}
+
 /// Defines `$name` as `$body`, compiled for several processors.
 macro_rules! for_each_processor {
     ($(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)? = $body:ident) => {
@@ -40,12 +50,7 @@ macro_rules! for_each_processor {
                 fn middle($($arg: $type),*) $(-> $result)? {
                     $body::<true>($($arg),*)
                 }
-                if is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx512vl")
-                    && is_x86_feature_detected!("avx512bw")
-                    && is_x86_feature_detected!("avx512dq")
-                    && is_x86_feature_detected!("fma")
-                {
+                if $crate::fast::simd::has_avx512() {
                     // SAFETY: the processor has the features, as was just asked.
                     return unsafe { wide($($arg),*) };
                 }
@@ -58,6 +63,8 @@ macro_rules! for_each_processor {
         }
     };
 }
+
+pub(super) use for_each_processor;
 
 for_each_processor! {
     /// `out[i] = start + sum over taps of weight * input[at + i]` for `i` below `count`.
@@ -74,6 +81,11 @@ for_each_processor! {
 for_each_processor! {
     /// Adds a number to each value and keeps it in a range.
     fn add_and_clamp(values: &mut [f32], add: f32, range: Range) = add_and_clamp_body
+}
+
+for_each_processor! {
+    /// The larger of each pair, into the first row.
+    fn raise(values: &mut [f32], others: &[f32]) = raise_body
 }
 
 for_each_processor! {
@@ -98,7 +110,7 @@ for_each_processor! {
 }
 
 #[inline(always)]
-fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
+pub(super) fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     // Without the instruction a fused product is a slow call of the library.
     if FUSED { a.mul_add(b, c) } else { a * b + c }
 }
@@ -133,7 +145,7 @@ fn dot_body<const FUSED: bool>(a: &[f32], b: &[f32]) -> f32 {
 
 /// As `f32::clamp`, for a range that may be open: NaN stays.
 #[inline(always)]
-fn clamped(value: f32, [low, high]: Range) -> f32 {
+pub(super) fn clamped(value: f32, [low, high]: Range) -> f32 {
     let value = if value < low { low } else { value };
     if value > high { high } else { value }
 }
@@ -141,6 +153,17 @@ fn clamped(value: f32, [low, high]: Range) -> f32 {
 #[inline(always)]
 fn add_and_clamp_body<const FUSED: bool>(values: &mut [f32], add: f32, range: Range) {
     values.iter_mut().for_each(|value| *value = clamped(*value + add, range));
+}
+
+/// NaN if one of them is.
+#[inline(always)]
+pub(super) fn larger(a: f32, b: f32) -> f32 {
+    if a > b || a.is_nan() { a } else { b }
+}
+
+#[inline(always)]
+fn raise_body<const FUSED: bool>(values: &mut [f32], others: &[f32]) {
+    values.iter_mut().zip(others).for_each(|(value, &other)| *value = larger(*value, other));
 }
 
 #[inline(always)]

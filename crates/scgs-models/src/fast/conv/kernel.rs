@@ -5,11 +5,14 @@ use std::{cell::Cell, ops::Range};
 use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
 
-use super::tiles::{Geometry, Tile};
+use super::{
+    direct::{self, Planes},
+    tiles::{Geometry, Tile},
+};
 use crate::fast::{simd, tensor};
 
 /// Into how many jobs one call is cut. A fixed number: how sums are grouped must not depend on the number of threads.
-const JOBS: usize = 16;
+pub(super) const JOBS: usize = 16;
 /// Least output channels of a job.
 const CHANNELS_PER_JOB: usize = 16;
 
@@ -77,7 +80,7 @@ fn product_into(shape: [usize; 3], (target, row): (&mut [f32], usize), add: bool
 
 /// The output, written to by several threads.
 #[derive(Clone, Copy)]
-struct Output(*mut f32);
+pub(super) struct Output(*mut f32);
 
 // SAFETY: every job writes places of its own, see the two users.
 unsafe impl Send for Output {}
@@ -85,9 +88,13 @@ unsafe impl Send for Output {}
 unsafe impl Sync for Output {}
 
 impl Output {
+    pub(super) fn of(values: &mut Vec<f32>) -> Self {
+        Self(values.as_mut_ptr())
+    }
+
     /// # Safety
     /// `offset` lies inside the allocation.
-    unsafe fn at(&self, offset: usize) -> *mut f32 {
+    pub(super) unsafe fn at(&self, offset: usize) -> *mut f32 {
         // SAFETY: by the contract of this function.
         unsafe { self.0.add(offset) }
     }
@@ -108,8 +115,13 @@ pub(super) fn with_buffer<R>(which: usize, length: usize, use_it: impl FnOnce(&m
 
 /// `[N, O, h, w]`.
 pub(super) fn forward(x: &[f32], weight: &[f32], bias: &[f32], g: Geometry) -> FlexTensor {
+    if let Some(planes) = Planes::of(g) {
+        let weights = direct::pack(weight, g.channels_out, g.depth());
+        let y = direct::forward(planes, x, &weights, bias);
+        return tensor(y, [g.images, g.channels_out, g.output[0], g.output[1]]);
+    }
     let mut y = vec![0.0; g.images * g.output_len()];
-    let output = Output(y.as_mut_ptr());
+    let output = Output::of(&mut y);
     let tiles = g.tiles();
     if tiles.len() >= JOBS {
         tiles.par_iter().for_each(|tile| {
@@ -192,6 +204,11 @@ unsafe fn write_channels(
 
 /// `[N, C, H, W]`.
 pub(super) fn input_gradient(dy: &[f32], weight: &[f32], g: Geometry) -> FlexTensor {
+    if let Some(planes) = g.turned().and_then(Planes::of) {
+        let weights = direct::pack_turned(weight, g.channels_out, g.channels, g.kernel[0] * g.kernel[1]);
+        let dx = direct::forward(planes, dy, &weights, &vec![0.0; g.channels]);
+        return tensor(dx, [g.images, g.channels, g.input[0], g.input[1]]);
+    }
     let mut dx = vec![0.0; g.images * g.input_len()];
     let (together, depth) = (g.images_per_tile(), g.depth());
     let weight = Matrix::rows(weight, depth).transposed();
@@ -235,6 +252,10 @@ fn with_output_gradient<R>(dy: &[f32], tile: &Tile, g: Geometry, use_it: impl Fn
 
 /// `[O, C, kh, kw]`.
 pub(super) fn weight_gradient(dy: &[f32], x: &[f32], g: Geometry) -> FlexTensor {
+    if let Some(planes) = Planes::for_weights(g) {
+        let dw = direct::weight_gradient(planes, dy, x);
+        return tensor(dw, [g.channels_out, g.channels, g.kernel[0], g.kernel[1]]);
+    }
     let (depth, tiles) = (g.depth(), g.tiles());
     let parts = tiles.len().min(JOBS / 2);
     let sums: Vec<Vec<f32>> = (0..parts)
@@ -252,12 +273,17 @@ pub(super) fn weight_gradient(dy: &[f32], x: &[f32], g: Geometry) -> FlexTensor 
             sum
         })
         .collect();
-    let mut sums = sums.into_iter();
-    let mut total = sums.next().expect("a convolution has at least one tile");
-    for sum in sums {
-        total.iter_mut().zip(sum).for_each(|(total, value)| *total += value);
+    tensor(added(sums), [g.channels_out, g.channels, g.kernel[0], g.kernel[1]])
+}
+
+/// The sum of equally long rows, in their order.
+pub(super) fn added(rows: Vec<Vec<f32>>) -> Vec<f32> {
+    let mut rows = rows.into_iter();
+    let mut total = rows.next().expect("a convolution has at least one tile");
+    for row in rows {
+        total.iter_mut().zip(row).for_each(|(total, value)| *total += value);
     }
-    tensor(total, [g.channels_out, g.channels, g.kernel[0], g.kernel[1]])
+    total
 }
 
 /// `[O]`, summed in f64 over positions within an image, then over images.

@@ -22,7 +22,9 @@ use burn::{
     tensor::{Tensor, ops::ConvOptions},
 };
 
+mod block;
 mod depthwise;
+mod direct;
 mod kernel;
 mod tiles;
 

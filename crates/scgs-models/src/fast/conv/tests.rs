@@ -59,7 +59,7 @@ fn relative(a: &[f32], b: &[f32]) -> f32 {
 /// Input, weight, stride, padding (top, bottom), (left, right).
 type Case = ([usize; 4], [usize; 4], [usize; 2], [(usize, usize); 2]);
 
-const CASES: [Case; 20] = [
+const CASES: [Case; 26] = [
     ([2, 5, 11, 13], [7, 5, 3, 3], [1, 1], [(1, 1), (1, 1)]),
     ([3, 6, 9, 9], [4, 6, 1, 1], [1, 1], [(0, 0), (0, 0)]),
     ([2, 6, 9, 8], [4, 6, 1, 1], [2, 2], [(0, 0), (0, 0)]),
@@ -78,6 +78,14 @@ const CASES: [Case; 20] = [
     ([20, 40, 24, 24], [8, 40, 3, 3], [1, 1], [(1, 1), (1, 1)]),
     // Several images in one product, the last product with fewer.
     ([19, 32, 8, 8], [40, 32, 3, 3], [1, 1], [(1, 1), (1, 1)]),
+    // Images side by side in the planes: a few, sixteen with some to spare, steps over columns.
+    ([8, 16, 16, 16], [12, 16, 3, 3], [1, 1], [(1, 1), (1, 1)]),
+    ([8, 40, 4, 4], [14, 40, 3, 3], [1, 1], [(1, 1), (1, 1)]),
+    ([37, 7, 2, 2], [5, 7, 3, 3], [1, 1], [(1, 1), (1, 1)]),
+    ([19, 3, 32, 32], [10, 3, 7, 7], [2, 2], [(3, 3), (3, 3)]),
+    ([16, 6, 14, 14], [9, 6, 5, 3], [2, 2], [(2, 1), (1, 0)]),
+    // No padding: the gradient's convolution has more of it.
+    ([3, 6, 20, 18], [7, 6, 3, 3], [1, 1], [(0, 0), (0, 0)]),
     // A kernel per channel: as in EfficientNet, then with odd strides, paddings and maps.
     ([3, 6, 16, 16], [6, 1, 3, 3], [1, 1], [(1, 1), (1, 1)]),
     ([2, 5, 17, 15], [5, 1, 5, 5], [2, 2], [(2, 2), (2, 2)]),

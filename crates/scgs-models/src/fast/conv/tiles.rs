@@ -56,6 +56,20 @@ impl Geometry {
         self.channels_out * self.positions()
     }
 
+    /// The convolution that makes the gradient of the input from that of the output, if it is one.
+    pub(crate) fn turned(&self) -> Option<Self> {
+        let padding = |axis: usize| (self.kernel[axis] - 1).checked_sub(self.padding[axis]);
+        (self.stride == [1, 1]).then_some(Self {
+            channels: self.channels_out,
+            input: self.output,
+            channels_out: self.channels,
+            output: self.input,
+            padding: [padding(0)?, padding(1)?],
+            activation: Activation::None,
+            ..*self
+        })
+    }
+
     /// Whether the columns of the product are the input itself.
     pub(crate) fn is_pointwise(&self) -> bool {
         self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0, 0] && self.input == self.output

@@ -1,0 +1,319 @@
+//! Convolution with larger kernels without a column matrix, which would be as many times larger than the input as the
+//! kernel has elements.
+//!
+//! A tile of the input is copied once into planes that are padded with zeros. What a kernel element contributes to a
+//! vector of outputs is then one run of numbers, at a fixed distance. So that small maps fill vectors too, the planes
+//! hold some images side by side: `[channel, row, column, image]`. The products are summed in registers
+//! ([`super::block`]).
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{
+    block::{self, Block, CHANNELS, Operands, Taps, VECTORS},
+    kernel::{JOBS, Output, added, with_buffer},
+    tiles::Geometry,
+};
+use crate::fast::simd::LANES;
+
+/// Numbers in a tile of planes: 1 MiB, which is read again for every few output channels.
+const PLANES_LIMIT: usize = 1 << 18;
+
+/// How input planes lie in a buffer.
+#[derive(Clone, Copy)]
+pub(super) struct Planes {
+    g: Geometry,
+    /// Images side by side.
+    together: usize,
+}
+
+/// Rows of output of some images.
+struct Tile {
+    images: Range<usize>,
+    rows: Range<usize>,
+}
+
+impl Planes {
+    /// The layout for a convolution, if vectors of it are filled well enough.
+    pub(super) fn of(g: Geometry) -> Option<Self> {
+        Self::filled(g, |_| true)
+    }
+
+    /// The layout for a gradient of the weights: a tile must have many vectors, since each of its sums is a sum over lanes
+    /// in the end.
+    pub(super) fn for_weights(g: Geometry) -> Option<Self> {
+        Self::filled(g, |planes| {
+            let tile = &planes.tiles()[0];
+            tile.rows.len() * planes.vectors() >= 48
+        })
+    }
+
+    fn filled(g: Geometry, suits: impl Fn(Self) -> bool) -> Option<Self> {
+        if g.depthwise || g.kernel == [1, 1] {
+            return None;
+        }
+        // Vectors of one position and many images can step over columns, others cannot.
+        let least = if g.stride[1] == 1 { 1 } else { LANES };
+        // The share of a map's blocks that is output.
+        let filled = |together: usize| {
+            let vectors = (g.output[1] * together).div_ceil(LANES) * g.output[0];
+            (g.positions() * together) as f64 / (vectors.div_ceil(VECTORS) * VECTORS * LANES) as f64
+        };
+        let mut best: Option<usize> = None;
+        for together in [1, 2, 4, 8, LANES] {
+            let better = best.is_none_or(|best| filled(together) > 1.02 * filled(best));
+            if together >= least && together <= g.images && better && suits(Self { g, together }) {
+                best = Some(together);
+            }
+        }
+        best.filter(|&together| filled(together) > 0.6).map(|together| Self { g, together })
+    }
+
+    /// Numbers between rows of a plane.
+    fn pitch(&self) -> usize {
+        ((self.g.output[1] - 1) * self.g.stride[1] + self.g.kernel[1]) * self.together
+    }
+
+    /// Vectors of one row of output.
+    fn vectors(&self) -> usize {
+        (self.g.output[1] * self.together).div_ceil(LANES)
+    }
+
+    /// Input rows under some output rows.
+    fn input_rows(&self, rows: usize) -> usize {
+        (rows - 1) * self.g.stride[0] + self.g.kernel[0]
+    }
+
+    fn plane(&self, tile: &Tile) -> usize {
+        self.input_rows(tile.rows.len()) * self.pitch()
+    }
+
+    /// Numbers of the buffer of a tile. Vectors go beyond the last row's end.
+    fn buffer_len(&self, tile: &Tile) -> usize {
+        self.g.channels * self.plane(tile) + self.vectors() * LANES * self.g.stride[1]
+    }
+
+    fn tiles(&self) -> Vec<Tile> {
+        let g = &self.g;
+        let row = g.channels * self.pitch();
+        let limit = ((PLANES_LIMIT / row).saturating_sub(g.kernel[0]) / g.stride[0] + 1).max(2);
+        // About equally high, and enough of them for several threads.
+        let groups = g.images.div_ceil(self.together);
+        let parts = g.output[0].div_ceil(limit).max((JOBS / groups).min(g.output[0] / 4)).max(1);
+        let rows = g.output[0].div_ceil(parts);
+        let mut tiles = Vec::new();
+        for first in (0..g.images).step_by(self.together) {
+            for top in (0..g.output[0]).step_by(rows) {
+                let images = first..(first + self.together).min(g.images);
+                tiles.push(Tile { images, rows: top..(top + rows).min(g.output[0]) });
+            }
+        }
+        tiles
+    }
+
+    /// Copies the input under a tile into its buffer.
+    fn gather(&self, x: &[f32], tile: &Tile, buffer: &mut [f32]) {
+        let g = &self.g;
+        let ([height, width], [top, left], together) = (g.input, g.padding, self.together);
+        let (pitch, plane) = (self.pitch(), self.plane(tile));
+        let columns = left..(left + width).min(pitch / together);
+        // What is read behind the end is multiplied by 0, which NaN would survive.
+        buffer[g.channels * plane..].fill(0.0);
+        for (channel, plane) in buffer.chunks_exact_mut(plane).take(g.channels).enumerate() {
+            for (row, target) in plane.chunks_exact_mut(pitch).enumerate() {
+                let y = (tile.rows.start * g.stride[0] + row).checked_sub(top).filter(|&y| y < height);
+                let Some(y) = y.filter(|_| !columns.is_empty()) else {
+                    target.fill(0.0);
+                    continue;
+                };
+                target[..columns.start * together].fill(0.0);
+                target[columns.end * together..].fill(0.0);
+                let target = &mut target[columns.start * together..columns.end * together];
+                let source =
+                    |image: usize| &x[((image * g.channels + channel) * height + y) * width..][..columns.len()];
+                if together == 1 {
+                    target.copy_from_slice(source(tile.images.start));
+                    continue;
+                }
+                if tile.images.len() < together {
+                    target.fill(0.0);
+                }
+                for (lane, image) in tile.images.clone().enumerate() {
+                    let target = target[lane..].iter_mut().step_by(together);
+                    target.zip(source(image)).for_each(|(to, &from)| *to = from);
+                }
+            }
+        }
+    }
+
+    /// Copies the output's gradient at a tile: `[channels, rows, vectors, LANES]`, zeros where there is no output.
+    fn gather_output(&self, dy: &[f32], tile: &Tile, buffer: &mut [f32]) {
+        let (g, together) = (&self.g, self.together);
+        let (width, row) = (g.output[1], self.vectors() * LANES);
+        buffer.fill(0.0);
+        for (channel, rows) in buffer.chunks_exact_mut(tile.rows.len() * row).take(g.channels_out).enumerate() {
+            for (y, target) in tile.rows.clone().zip(rows.chunks_exact_mut(row)) {
+                for (lane, image) in tile.images.clone().enumerate() {
+                    let source = &dy[image * g.output_len() + channel * g.positions() + y * width..][..width];
+                    let target = target[lane..].iter_mut().step_by(together);
+                    target.zip(source).for_each(|(to, &from)| *to = from);
+                }
+            }
+        }
+    }
+
+    /// Adds what a tile contributes to the gradient of the weights, `[O, depth]`.
+    fn add_products(&self, tile: &Tile, input: &[f32], output: &[f32], sum: &mut [f32]) {
+        let (depth, taps) = (self.g.depth(), self.taps(tile));
+        let places: Vec<usize> = (0..tile.rows.len() * self.vectors()).map(|v| self.place(v)).collect();
+        let row = places.len() * LANES;
+        let outputs = output.chunks_exact(CHANNELS * row);
+        for (dy, sum) in outputs.zip(sum.chunks_mut(CHANNELS * depth)) {
+            for first in (0..depth).step_by(VECTORS) {
+                let mut made = [[0.0; VECTORS]; CHANNELS];
+                block::correlate(dy, input, &places, taps.some(first), &mut made);
+                for (sum, made) in sum.chunks_exact_mut(depth).zip(&made) {
+                    sum[first..].iter_mut().zip(made).for_each(|(sum, made)| *sum += made);
+                }
+            }
+        }
+    }
+
+    /// How far from its output's place a number of the input lies that each row of the weights multiplies.
+    fn taps(&self, tile: &Tile) -> Taps {
+        let ([kh, kw], plane, pitch) = (self.g.kernel, self.plane(tile), self.pitch());
+        let distance = |d: usize| d / (kh * kw) * plane + d / kw % kh * pitch + d % kw * self.together;
+        Taps::new((0..self.g.depth()).map(distance).collect())
+    }
+
+    /// Where vector `v` of a tile begins in a plane.
+    fn place(&self, v: usize) -> usize {
+        let [down, right] = self.g.stride;
+        v / self.vectors() * down * self.pitch() + v % self.vectors() * LANES * right
+    }
+}
+
+/// Weights `[O, depth]` as `[O / CHANNELS, depth, CHANNELS]`, zeros where there is no channel.
+pub(super) fn pack(weight: &[f32], channels: usize, depth: usize) -> Vec<f32> {
+    let mut packed = vec![0.0; channels.div_ceil(CHANNELS) * depth * CHANNELS];
+    packed.par_chunks_mut(depth * CHANNELS).zip(weight.par_chunks(CHANNELS * depth)).for_each(|(packed, weight)| {
+        for (m, row) in weight.chunks_exact(depth).enumerate() {
+            packed[m..].iter_mut().step_by(CHANNELS).zip(row).for_each(|(to, &from)| *to = from);
+        }
+    });
+    packed
+}
+
+/// Weights `[O, C, kernel]` as those of the convolution that makes the input's gradient from the output's, in the layout of
+/// [`pack`]: the channels change places and the kernels are turned by half a circle.
+pub(super) fn pack_turned(weight: &[f32], outputs: usize, channels: usize, kernel: usize) -> Vec<f32> {
+    let mut packed = vec![0.0; channels.div_ceil(CHANNELS) * outputs * kernel * CHANNELS];
+    packed.par_chunks_mut(outputs * kernel * CHANNELS).enumerate().for_each(|(block, packed)| {
+        let first = block * CHANNELS;
+        let some = CHANNELS.min(channels - first);
+        let rows = weight.chunks_exact(channels * kernel);
+        for (packed, row) in packed.chunks_exact_mut(kernel * CHANNELS).zip(rows) {
+            for (m, row) in row[first * kernel..][..some * kernel].chunks_exact(kernel).enumerate() {
+                packed[m..].iter_mut().step_by(CHANNELS).zip(row.iter().rev()).for_each(|(to, &from)| *to = from);
+            }
+        }
+    });
+    packed
+}
+
+/// `[N, O, h, w]`, of weights from [`pack`].
+pub(super) fn forward(planes: Planes, x: &[f32], weights: &[f32], bias: &[f32]) -> Vec<f32> {
+    let g = planes.g;
+    let length = g.images * g.output_len();
+    let mut y: Vec<f32> = Vec::with_capacity(length);
+    let output = Output::of(&mut y);
+    let blocks = 0..g.channels_out.div_ceil(CHANNELS);
+    let tiles = planes.tiles();
+    let gathered = |tile: &Tile, use_it: &(dyn Fn(&[f32], &Taps) + Sync)| {
+        with_buffer(0, planes.buffer_len(tile), |buffer| {
+            planes.gather(x, tile, buffer);
+            use_it(buffer, &planes.taps(tile));
+        });
+    };
+    let make = |tile: &Tile, block: usize, input: &[f32], taps: &Taps| {
+        let depth = g.depth();
+        let weights = &weights[block * depth * CHANNELS..][..depth * CHANNELS];
+        // SAFETY: no two jobs have both a tile and a channel in common.
+        unsafe { write_block(planes, tile, block, Operands { weights, taps, input }, bias, output) }
+    };
+    if tiles.len() >= JOBS {
+        tiles.par_iter().for_each(|tile| {
+            gathered(tile, &|input, taps| blocks.clone().for_each(|block| make(tile, block, input, taps)));
+        });
+    } else {
+        for tile in &tiles {
+            gathered(tile, &|input, taps| {
+                blocks.clone().into_par_iter().for_each(|block| make(tile, block, input, taps));
+            });
+        }
+    }
+    // SAFETY: the tiles cover every position and the blocks every channel, so all of it was written.
+    unsafe { y.set_len(length) };
+    y
+}
+
+/// Computes [`CHANNELS`] output channels of a tile.
+///
+/// # Safety
+/// `output` is the whole output; nobody else writes these channels at the tile's positions meanwhile.
+unsafe fn write_block(planes: Planes, tile: &Tile, block: usize, operands: Operands<'_>, bias: &[f32], output: Output) {
+    let g = planes.g;
+    let channels = block * CHANNELS..((block + 1) * CHANNELS).min(g.channels_out);
+    let mut start = [0.0; CHANNELS];
+    start[..channels.len()].copy_from_slice(&bias[channels.clone()]);
+    let (in_row, together) = (planes.vectors(), planes.together);
+    let count = tile.rows.len() * in_row;
+    let mut made: Block = [[[0.0; LANES]; VECTORS]; CHANNELS];
+    for first in (0..count).step_by(VECTORS) {
+        // Where vectors run out the last is computed again.
+        let places = std::array::from_fn(|v| planes.place((first + v).min(count - 1)));
+        block::convolve(operands, places, start, g.activation.range(), &mut made);
+        for v in first..(first + VECTORS).min(count) {
+            let column = v % in_row * LANES / together;
+            let columns = (LANES / together).min(g.output[1] - column);
+            let position = (tile.rows.start + v / in_row) * g.output[1] + column;
+            for (channel, made) in channels.clone().zip(&made) {
+                for (lane, image) in tile.images.clone().enumerate() {
+                    let at = image * g.output_len() + channel * g.positions() + position;
+                    let from = made[v - first][lane..].iter().step_by(together).take(columns);
+                    for (i, &value) in from.enumerate() {
+                        // SAFETY: `columns` places of one output row; ours alone by the contract.
+                        unsafe { output.at(at + i).write(value) };
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `[O, C, kh, kw]`.
+pub(super) fn weight_gradient(planes: Planes, dy: &[f32], x: &[f32]) -> Vec<f32> {
+    let (g, tiles) = (planes.g, planes.tiles());
+    let depth = g.depth();
+    let blocks = g.channels_out.div_ceil(CHANNELS);
+    let parts = tiles.len().min(JOBS / 2);
+    let sums: Vec<Vec<f32>> = (0..parts)
+        .into_par_iter()
+        .map(|part| {
+            let mut sum = vec![0.0; g.channels_out * depth];
+            for tile in &tiles[tiles.len() * part / parts..tiles.len() * (part + 1) / parts] {
+                let row = tile.rows.len() * planes.vectors() * LANES;
+                with_buffer(0, planes.buffer_len(tile), |input| {
+                    planes.gather(x, tile, input);
+                    with_buffer(1, blocks * CHANNELS * row, |output| {
+                        planes.gather_output(dy, tile, output);
+                        planes.add_products(tile, input, output, &mut sum);
+                    });
+                });
+            }
+            sum
+        })
+        .collect();
+    added(sums)
+}
