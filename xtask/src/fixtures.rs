@@ -43,7 +43,7 @@ pub(crate) struct Args {
 /// # Errors
 /// When the build fails or `scgs` cannot be started.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> anyhow::Result<Outcome> {
-    let mut scgs = Command::new(reproduce::built_scgs(workspace)?);
+    let mut scgs = Command::new(reproduce::built_scgs(workspace, &[])?);
     scgs.args(scgs_arguments(args, workspace.root()));
     reproduce::replace_by(scgs)
 }

@@ -7,9 +7,12 @@
 
 mod bench;
 mod chaos;
+mod devices;
 mod download;
+mod features;
 mod fixtures;
 mod fuzz;
+mod libtorch;
 mod method_pages;
 mod python;
 mod reference;
@@ -18,6 +21,8 @@ mod results;
 mod setup;
 mod test;
 mod tidy;
+#[cfg(test)]
+mod workflows;
 mod workspace;
 
 use std::process::ExitCode;
@@ -81,6 +86,14 @@ Examples:
   cargo xtask fuzz picture pickle --minutes 60
 
 Exit codes: 0 no finding, 1 a crash, a hang or too much memory, 2 bad input or something is missing";
+const DEVICES: &str = "\
+Examples:
+  cargo xtask devices
+      tch and wgpu beside flex: networks, attention maps, schedulers, training steps
+  cargo xtask devices --habitat tch=quick,wgpu=small
+      and the whole loop, with the accuracy of its worst groups: docs/experiments/devices.md
+
+Exit codes: 0 the devices agree, 1 one does not, 2 bad input or something is missing";
 const TEST: &str = "\
 Examples:
   cargo xtask test
@@ -108,6 +121,12 @@ enum Command {
     /// Measure speed and memory, beside the usual Python library where asked.
     #[command(after_help = EXIT_CODES)]
     Bench(bench::Args),
+    /// Compare what other devices compute with flex, and the whole loop on them.
+    #[command(after_help = DEVICES)]
+    Devices(devices::Args),
+    /// Build every set of devices that is offered.
+    #[command(after_help = EXIT_CODES)]
+    Features(features::Args),
     /// Make a look-alike of a published data set: its layout and proportions with pictures of Habitat.
     #[command(after_help = EXIT_CODES)]
     Fixtures(fixtures::Args),
@@ -147,6 +166,8 @@ fn run(command: &Command) -> anyhow::Result<Outcome> {
         Command::MethodPages(args) => method_pages::run(&workspace, args),
         Command::Reference(args) => reference::run(&workspace, args),
         Command::Bench(args) => bench::run(&workspace, args),
+        Command::Devices(args) => devices::run(&workspace, args),
+        Command::Features(args) => features::run(&workspace, args),
         Command::Fixtures(args) => fixtures::run(&workspace, args),
         Command::Chaos(args) => chaos::run(&workspace, args),
         Command::Fuzz(args) => fuzz::run(&workspace, args),

@@ -64,14 +64,14 @@ fn works(shell: &Shell, python: &PathBuf) -> bool {
 ///
 /// # Errors
 /// When the run or the example fails, or says something else.
-pub(crate) fn example(workspace: &Workspace, shell: &Shell) -> anyhow::Result<Ending> {
+pub(crate) fn example(workspace: &Workspace, shell: &Shell, features: &[&str]) -> anyhow::Result<Ending> {
     let python = interpreter(workspace, shell)?;
     if !works(shell, &python) {
         return Ok(Ending::Skipped(
             "no Python with pandas and Pillow (`cargo xtask setup` makes one where python3 is)",
         ));
     }
-    workspace.cargo(shell, &[&["build"], &BINARIES[..]].concat()).run()?;
+    workspace.cargo(shell, &[&["build"], &BINARIES[..], features].concat()).run()?;
     let runs = workspace.target_dir(shell)?.join(format!("xtask-python-{}", std::process::id()));
     shell.remove_path(&runs)?;
     let scgs = workspace.scgs(shell)?;

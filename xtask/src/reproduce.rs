@@ -7,8 +7,8 @@ use std::process::Command;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 
-use crate::Outcome;
 use crate::workspace::{BINARIES, Workspace};
+use crate::{Outcome, features};
 
 /// The data sets with a published experiment.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -76,7 +76,9 @@ pub(crate) struct Args {
 /// # Errors
 /// When the build fails or `scgs` cannot be started.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> anyhow::Result<Outcome> {
-    let mut scgs = Command::new(built_scgs(workspace)?);
+    let asked = args.device.as_deref().map(features::of_device).unwrap_or_default();
+    let mut scgs = Command::new(built_scgs(workspace, &asked)?);
+    scgs.envs(features::environment(&asked)?);
     match &args.suite {
         None => scgs.args(scgs_arguments(args, workspace.root())),
         Some(suite) => scgs.args(suite_arguments(args, suite, workspace.root())?),
@@ -84,13 +86,16 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> anyhow::Result<Outcome>
     replace_by(scgs)
 }
 
-/// Builds the binaries; the path of `scgs`.
+/// Builds the binaries with these devices beside flex; the path of `scgs`.
 ///
 /// # Errors
 /// When the build fails.
-pub(crate) fn built_scgs(workspace: &Workspace) -> anyhow::Result<PathBuf> {
+pub(crate) fn built_scgs(workspace: &Workspace, asked: &[String]) -> anyhow::Result<PathBuf> {
     let shell = workspace.shell()?;
-    let build = [&["build"], &BINARIES[..]].concat();
+    features::prepare(&shell, asked)?;
+    let asked = features::arguments(asked);
+    let mut build = [&["build"], &BINARIES[..]].concat();
+    build.extend(asked.iter().map(String::as_str));
     workspace.cargo(&shell, &build).run().context("`scgs` does not build; the compiler's message is above")?;
     workspace.scgs(&shell)
 }

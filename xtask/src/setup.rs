@@ -5,7 +5,7 @@ use clap::ValueEnum;
 use xshell::{Shell, cmd};
 
 use crate::workspace::Workspace;
-use crate::{Outcome, python};
+use crate::{Outcome, libtorch, python};
 
 /// The version that continuous integration and contributors share.
 const NEXTEST: &str = "cargo-nextest@0.9.143";
@@ -26,6 +26,10 @@ enum Extra {
     Fuzz,
     /// cargo-deny, for the step `deny` of `cargo xtask test`
     Deny,
+    /// A libtorch for the CPU, for the feature tch
+    Tch,
+    /// Mesa's software renderer, a Vulkan driver for machines without a GPU, for the feature wgpu
+    Wgpu,
 }
 
 /// What to install.
@@ -46,6 +50,8 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> anyhow::Result<Outcome>
             Extra::Slurm => slurm(&shell)?,
             Extra::Fuzz => from_source(workspace, &shell, FUZZ)?,
             Extra::Deny => from_source(workspace, &shell, DENY)?,
+            Extra::Tch => libtorch::install(&shell)?,
+            Extra::Wgpu => vulkan_driver(&shell)?,
         }
         return Ok(Outcome::Done);
     }
@@ -90,6 +96,27 @@ fn slurm(shell: &Shell) -> anyhow::Result<()> {
         return Ok(());
     }
     packages(shell, &["slurm-wlm", "slurm-wlm-basic-plugins", "munge"])
+}
+
+/// Debian's packages, where no Vulkan driver is there.
+fn vulkan_driver(shell: &Shell) -> anyhow::Result<()> {
+    let drivers = installed_drivers();
+    if drivers.is_empty() {
+        packages(shell, &["mesa-vulkan-drivers", "libvulkan1"])?;
+    } else {
+        println!("Vulkan drivers are installed: {}", drivers.join(", "));
+    }
+    println!("To use it:\n  cargo build --release -p scgs-cli --features wgpu");
+    Ok(())
+}
+
+/// The files in which drivers announce themselves.
+fn installed_drivers() -> Vec<String> {
+    let folders = ["/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d"];
+    let entries = folders.iter().filter_map(|folder| fs_err::read_dir(folder).ok()).flatten().filter_map(Result::ok);
+    let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
 }
 
 /// Installs packages of the distribution.

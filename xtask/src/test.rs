@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use xshell::Shell;
 
 use crate::workspace::{BINARIES, Workspace};
-use crate::{Outcome, python, reference, results, tidy};
+use crate::{Outcome, features, python, reference, results, tidy};
 
 /// What the quick profile promises on two cores.
 const LOOP_LIMIT: Duration = Duration::from_secs(120);
@@ -23,6 +23,9 @@ pub(crate) struct Args {
     /// Run these steps only, separated by commas
     #[arg(long, value_name = "STEPS", value_delimiter = ',', conflicts_with = "quick")]
     only: Vec<Step>,
+    /// Build with these devices beside flex, such as tch,wgpu
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    features: Vec<String>,
 }
 
 /// The steps in the order in which they run.
@@ -70,11 +73,13 @@ impl Step {
         matches!(self, Self::Doctests | Self::Deny | Self::PythonExample | Self::Loop)
     }
 
-    fn run(self, workspace: &Workspace, shell: &Shell) -> anyhow::Result<Ending> {
+    /// `features` are the arguments that choose what is compiled in.
+    fn run(self, workspace: &Workspace, shell: &Shell, features: &[&str]) -> anyhow::Result<Ending> {
         let cargo = |args: &[&str]| -> anyhow::Result<Ending> {
             workspace.cargo(shell, args).run()?;
             Ok(Ending::Passed)
         };
+        let built = |args: &[&str], rest: &[&str]| cargo(&[args, features, rest].concat());
         match self {
             // rustfmt's own guess paints its output in a log file too.
             Self::Fmt => {
@@ -91,21 +96,21 @@ impl Step {
             }
             // Clippy and rustdoc read the same check artefacts of the dependencies: the release profile and the
             // dev-dependencies, see `BINARIES`.
-            Self::Clippy => cargo(&["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+            Self::Clippy => built(&["clippy", "--release", "--workspace", "--all-targets"], &["--", "-D", "warnings"]),
             Self::Doc => {
-                let args = [&["doc", "--no-deps", "--lib"], &BINARIES[..]].concat();
+                let args = [&["doc", "--no-deps", "--lib"], &BINARIES[..], features].concat();
                 workspace.cargo(shell, &args).env("RUSTDOCFLAGS", "-D warnings").run()?;
                 Ok(Ending::Passed)
             }
-            Self::Build => cargo(&[&["build"], &BINARIES[..]].concat()),
+            Self::Build => built(&[&["build"], &BINARIES[..]].concat(), &[]),
             Self::Tests if workspace.has_subcommand(shell, "nextest") => {
-                cargo(&["nextest", "run", "--release", "--workspace", "--profile", "ci"])
+                built(&["nextest", "run", "--release", "--workspace", "--profile", "ci"], &[])
             }
             Self::Tests => {
                 println!("cargo-nextest is not installed (`cargo xtask setup` does it): falling back to `cargo test`");
-                cargo(&["test", "--release", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"])
+                built(&["test", "--release", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"], &[])
             }
-            Self::Doctests => cargo(&["test", "--release", "--workspace", "--doc"]),
+            Self::Doctests => built(&["test", "--release", "--workspace", "--doc"], &[]),
             Self::Deny if workspace.has_subcommand(shell, "deny") => {
                 cargo(&["deny", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"])
             }
@@ -124,8 +129,8 @@ impl Step {
                 let scope = ["package", "--workspace", "--exclude", "scgs-tests", "--exclude", "xtask"];
                 cargo(&[&scope[..], &["--no-verify", "--allow-dirty", "--offline", "--quiet"]].concat())
             }
-            Self::PythonExample => python::example(workspace, shell),
-            Self::Loop => two_minute_loop(workspace, shell),
+            Self::PythonExample => python::example(workspace, shell, features),
+            Self::Loop => two_minute_loop(workspace, shell, features),
         }
     }
 }
@@ -136,19 +141,22 @@ impl Step {
 /// When the current folder is gone; a failed step is an outcome.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> anyhow::Result<Outcome> {
     let shell = workspace.shell()?;
+    features::prepare(&shell, &args.features)?;
+    let asked = features::arguments(&args.features);
+    let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
     let started = Instant::now();
     let mut lines = Vec::new();
     let mut outcome = Outcome::Done;
     for step in chosen(args) {
         let step_started = Instant::now();
-        let ended = step.run(workspace, &shell);
+        let ended = step.run(workspace, &shell, &asked);
         let line = line(step, &ended, step_started.elapsed());
         println!("{line}");
         lines.push(line);
         if let Err(error) = ended {
             println!(
                 "\n{error:#}\nTo repeat this step: {}",
-                repeat_command(step, std::env::var("CARGO_TARGET_DIR").ok())
+                repeat_command(step, std::env::var("CARGO_TARGET_DIR").ok(), &args.features)
             );
             outcome = Outcome::CheckFailed;
             break;
@@ -179,8 +187,11 @@ fn line(step: Step, ended: &anyhow::Result<Ending>, took: Duration) -> String {
     }
 }
 
-fn repeat_command(step: Step, target_dir: Option<String>) -> String {
-    let command = format!("cargo xtask test --only {}", step.name());
+fn repeat_command(step: Step, target_dir: Option<String>, features: &[String]) -> String {
+    let mut command = format!("cargo xtask test --only {}", step.name());
+    if !features.is_empty() {
+        command += &format!(" --features {}", features.join(","));
+    }
     match target_dir {
         Some(dir) => format!("CARGO_TARGET_DIR='{dir}' {command}"),
         None => command,
@@ -188,9 +199,9 @@ fn repeat_command(step: Step, target_dir: Option<String>) -> String {
 }
 
 /// Runs the quick profile as a user would and checks what it wrote.
-fn two_minute_loop(workspace: &Workspace, shell: &Shell) -> anyhow::Result<Ending> {
+fn two_minute_loop(workspace: &Workspace, shell: &Shell, features: &[&str]) -> anyhow::Result<Ending> {
     // Alone, this step must not judge an old binary; after the others this costs a second.
-    workspace.cargo(shell, &[&["build"], &BINARIES[..]].concat()).run()?;
+    workspace.cargo(shell, &[&["build"], &BINARIES[..], features].concat()).run()?;
     // The process id keeps clones apart that share a target directory.
     let runs = workspace.target_dir(shell)?.join(format!("xtask-loop-{}", std::process::id()));
     shell.remove_path(&runs)?;
@@ -264,9 +275,9 @@ mod tests {
             "python-example",
             "loop",
         ];
-        assert_eq!(names(&Args { quick: false, only: vec![] }), all);
-        assert_eq!(names(&Args { quick: true, only: vec![] }), all[..8]);
-        assert_eq!(names(&Args { quick: false, only: vec![Step::Tidy, Step::Fmt] }), ["fmt", "tidy"]);
+        assert_eq!(names(&Args { quick: false, only: vec![], features: vec![] }), all);
+        assert_eq!(names(&Args { quick: true, only: vec![], features: vec![] }), all[..8]);
+        assert_eq!(names(&Args { quick: false, only: vec![Step::Tidy, Step::Fmt], features: vec![] }), ["fmt", "tidy"]);
     }
 
     #[test]
@@ -279,8 +290,8 @@ mod tests {
 
     #[test]
     fn the_repeat_command_names_the_shared_target_directory() {
-        assert_eq!(repeat_command(Step::Tests, None), "cargo xtask test --only tests");
-        let shared = repeat_command(Step::Loop, Some("shared dir".to_owned()));
-        assert_eq!(shared, "CARGO_TARGET_DIR='shared dir' cargo xtask test --only loop");
+        assert_eq!(repeat_command(Step::Tests, None, &[]), "cargo xtask test --only tests");
+        let shared = repeat_command(Step::Loop, Some("shared dir".to_owned()), &["tch".to_owned()]);
+        assert_eq!(shared, "CARGO_TARGET_DIR='shared dir' cargo xtask test --only loop --features tch");
     }
 }

@@ -83,7 +83,7 @@ pub(crate) enum Command {
     #[command(hide = true)]
     Bench(crate::args_tools::BenchArgs),
     /// What is compiled in, what is on this machine, and what is missing
-    Doctor(DoctorArgs),
+    Doctor(crate::args_tools::DoctorArgs),
     /// Completions for a shell, on standard output
     Completions(CompletionsArgs),
     /// Manual pages
@@ -293,17 +293,6 @@ pub(crate) struct ComposeArgs {
 pub(crate) struct ReferenceArgs {
     /// Folder to write commands.md and defaults.toml into
     pub dir: PathBuf,
-    /// Options of every command.
-    #[command(flatten)]
-    pub common: Common,
-}
-
-/// `scgs doctor`
-#[derive(Debug, Args)]
-pub(crate) struct DoctorArgs {
-    /// Folder of data set definitions, the picture pack and weights
-    #[arg(long, value_name = "DIR", default_value = "datasets", env = "SCGS_DATASETS")]
-    pub datasets: PathBuf,
     /// Options of every command.
     #[command(flatten)]
     pub common: Common,

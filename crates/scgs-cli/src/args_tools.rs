@@ -157,6 +157,26 @@ impl FromStr for ClusterCount {
     }
 }
 
+/// `scgs doctor`
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Look at these devices, separated by commas [default: every device of this build]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub devices: Vec<String>,
+    /// Compare what the devices compute with flex: networks, attention maps, schedulers, training steps
+    #[arg(long)]
+    pub equality: bool,
+    /// Write the comparison as a Markdown table
+    #[arg(long, value_name = "FILE", requires = "equality")]
+    pub markdown: Option<PathBuf>,
+    /// Folder of data set definitions, the picture pack and weights
+    #[arg(long, value_name = "DIR", default_value = "datasets", env = "SCGS_DATASETS")]
+    pub datasets: PathBuf,
+    /// Options of every command.
+    #[command(flatten)]
+    pub common: Common,
+}
+
 /// `scgs bench`
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {

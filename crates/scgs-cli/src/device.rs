@@ -1,7 +1,11 @@
-//! Names of devices, and which of them this build has.
+//! Names of devices, which of them this build has, and the one place where a device is opened.
 
-use anyhow::bail;
-use burn::tensor::Device;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use burn::tensor::{Device, Tensor};
 
 /// A family of devices.
 pub(crate) struct Family {
@@ -13,6 +17,8 @@ pub(crate) struct Family {
     pub compiled: bool,
     /// What the machine must have.
     pub needs: &'static str,
+    /// How to get that.
+    pub install: &'static str,
 }
 
 /// Every family.
@@ -22,95 +28,203 @@ pub(crate) const FAMILIES: [Family; 6] = [
         feature: "flex",
         compiled: cfg!(feature = "flex"),
         needs: "nothing: a pure-Rust CPU device",
+        install: "nothing to install",
     },
     Family {
         name: "tch",
         feature: "tch",
         compiled: cfg!(feature = "tch"),
-        needs: "libtorch (LIBTORCH, LD_LIBRARY_PATH)",
+        needs: "libtorch 2.9 (LIBTORCH when building); for tch:cuda:N one with CUDA, and an NVIDIA driver",
+        install: "`cargo xtask setup tch` makes one for the CPU",
     },
-    Family { name: "wgpu", feature: "wgpu", compiled: cfg!(feature = "wgpu"), needs: "a Vulkan, Metal or DX12 driver" },
-    Family { name: "vulkan", feature: "vulkan", compiled: cfg!(feature = "vulkan"), needs: "a Vulkan driver" },
-    Family { name: "cuda", feature: "cuda", compiled: cfg!(feature = "cuda"), needs: "an NVIDIA driver and CUDA" },
+    Family {
+        name: "wgpu",
+        feature: "wgpu",
+        compiled: cfg!(feature = "wgpu"),
+        needs: "a graphics driver for Vulkan, Metal or DX12",
+        install: "the driver of your GPU, or `cargo xtask setup wgpu` for Mesa's software renderer",
+    },
+    Family {
+        name: "vulkan",
+        feature: "vulkan",
+        compiled: cfg!(feature = "vulkan"),
+        needs: "a Vulkan driver that takes SPIR-V (Mesa 22's software renderer crashes on it)",
+        install: "the Vulkan driver of your GPU",
+    },
+    Family {
+        name: "cuda",
+        feature: "cuda",
+        compiled: cfg!(feature = "cuda"),
+        needs: "an NVIDIA driver and CUDA's run-time compiler (libcuda, libnvrtc)",
+        install: "NVIDIA's driver and the CUDA toolkit",
+    },
     Family {
         name: "remote",
         feature: "remote",
         compiled: cfg!(feature = "remote"),
-        needs: "`scgs serve` on another machine, and its token in SCGS_REMOTE_TOKEN",
+        needs: "a device that `scgs serve` lends, and its token in SCGS_REMOTE_TOKEN",
+        install: "a build with the feature `remote` there too",
     },
 ];
 
-/// Opens a device by name.
-pub(crate) fn open(name: &str) -> anyhow::Result<Device> {
-    let (family, rest) = name.split_once(':').map_or((name, None), |(f, r)| (f, Some(r)));
-    let Some(known) = FAMILIES.iter().find(|f| f.name == family) else {
-        let names: Vec<_> = FAMILIES.iter().map(|f| f.name).collect();
-        bail!("unknown device `{name}`; known are {} (with an index for a GPU, such as cuda:0)", names.join(", "));
-    };
-    if !known.compiled {
-        bail!(
-            "device `{name}` is not compiled in: build with `cargo build --release -p scgs-cli --features {}`; it needs {}",
-            known.feature,
-            known.needs
-        );
-    }
-    match (family, rest) {
-        #[cfg(feature = "flex")]
-        ("flex", None) => Ok(Device::flex()),
-        #[cfg(feature = "tch")]
-        #[expect(deprecated, reason = "burn-tch is deprecated upstream, and this is its one match arm")]
-        ("tch", None) => Ok(Device::libtorch()),
-        #[cfg(feature = "tch")]
-        #[expect(deprecated, reason = "burn-tch is deprecated upstream, and this is its one match arm")]
-        ("tch", Some(gpu)) if gpu.starts_with("cuda:") => Ok(Device::libtorch_cuda(index(name, &gpu[5..])?)),
-        #[cfg(feature = "wgpu")]
-        ("wgpu", None) => Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
-        #[cfg(feature = "vulkan")]
-        ("vulkan", None) => Ok(Device::vulkan(burn::tensor::DeviceKind::DefaultDevice)),
-        #[cfg(feature = "cuda")]
-        ("cuda", gpu) => Ok(Device::cuda(index(name, gpu.unwrap_or("0"))?)),
-        #[cfg(feature = "remote")]
-        ("remote", Some(url)) if url.starts_with("ws://") => remote(name, url),
-        _ => bail!(
-            "device `{name}`: `{family}` takes no such index; write flex, tch, tch:cuda:N, wgpu, vulkan, cuda:N or \
-             remote:ws://HOST:PORT"
-        ),
-    }
+/// Why a device cannot be used. Every message names the device and the next step.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum DeviceError {
+    #[error("unknown device `{name}`; known are {known} (with an index for a GPU, such as cuda:0)")]
+    Unknown { name: String, known: String },
+    #[error(
+        "device `{name}` is not compiled in: build with `cargo build --release -p scgs-cli --features {feature}`; it needs {needs}"
+    )]
+    NotCompiled { name: String, feature: &'static str, needs: &'static str },
+    #[error(
+        "device `{name}`: `{family}` takes no such index; write flex, tch, tch:cuda:N, wgpu, vulkan, cuda:N (N from 0) or remote:ws://HOST:PORT"
+    )]
+    Index { name: String, family: &'static str },
+    #[error("device `{name}` is compiled in but does not work here ({reason}); it needs {needs}: install {install}")]
+    Absent { name: String, reason: String, needs: &'static str, install: &'static str },
+    #[cfg(feature = "remote")]
+    #[error("device `{name}`: the server refuses the token; {TOKEN} must be the one that `scgs serve` was started with")]
+    Refused { name: String },
+    #[cfg(feature = "remote")]
+    #[error("device `{name}`: {reason}; `scgs serve --listen ADDRESS:PORT` must run there")]
+    Unreachable { name: String, reason: String },
+    #[cfg(feature = "remote")]
+    #[error("{TOKEN} is not UTF-8")]
+    Token,
 }
 
-/// The first device of a server. The token is read here, so that no command line and no file of a run has it.
-#[cfg(feature = "remote")]
-fn remote(name: &str, url: &str) -> anyhow::Result<Device> {
-    use burn::remote::{ConnectError, RemoteHost};
-    let token = token()?.unwrap_or_default();
-    let host = RemoteHost::websocket(url).with_credential(token);
-    Device::remote_options(&host).init().map_err(|error| match error {
-        ConnectError::Unauthorized => anyhow::anyhow!(
-            "device `{name}`: the server refuses the token; {TOKEN} must be the one that `scgs serve` was started with"
-        ),
-        other => anyhow::anyhow!("device `{name}`: {other}; `scgs serve --listen ADDRESS:PORT` must run there"),
+/// The family of a device's name.
+fn family(name: &str) -> Result<&'static Family, DeviceError> {
+    let start = name.split(':').next().unwrap_or(name);
+    FAMILIES.iter().find(|family| family.name == start).ok_or_else(|| DeviceError::Unknown {
+        name: name.to_owned(),
+        known: FAMILIES.map(|family| family.name).join(", "),
     })
+}
+
+/// Opens a device by name, and lets it compute something: whoever has the device can use it.
+///
+/// # Errors
+/// [`DeviceError`]: unknown, not compiled in, or not there.
+pub(crate) fn open(name: &str) -> Result<Device, DeviceError> {
+    let family = family(name)?;
+    if !family.compiled {
+        return Err(DeviceError::NotCompiled { name: name.to_owned(), feature: family.feature, needs: family.needs });
+    }
+    let index = name.split_once(':').map(|(_, index)| index);
+    let absent =
+        |reason| DeviceError::Absent { name: name.to_owned(), reason, needs: family.needs, install: family.install };
+    let number = |text: &str| text.parse::<usize>().ok();
+    // The constructors of burn do not look whether the device is there; the first computation does.
+    let make: Option<Box<dyn FnOnce() -> Device>> = match (family.name, index) {
+        #[cfg(feature = "flex")]
+        ("flex", None) => return Ok(Device::flex()),
+        #[cfg(feature = "tch")]
+        ("tch", index) => torch(index),
+        #[cfg(feature = "wgpu")]
+        ("wgpu", None) => Some(Box::new(|| Device::wgpu(burn::tensor::DeviceKind::DefaultDevice))),
+        #[cfg(feature = "vulkan")]
+        ("vulkan", None) => Some(Box::new(|| Device::vulkan(burn::tensor::DeviceKind::DefaultDevice))),
+        #[cfg(feature = "cuda")]
+        ("cuda", index) => {
+            number(index.unwrap_or("0")).map(|n| -> Box<dyn FnOnce() -> Device> { Box::new(move || Device::cuda(n)) })
+        }
+        #[cfg(feature = "remote")]
+        ("remote", Some(url)) if url.starts_with("ws://") => {
+            let device = remote(name, url)?;
+            Some(Box::new(move || device))
+        }
+        _ => None,
+    };
+    let _ = number;
+    let make = make.ok_or_else(|| DeviceError::Index { name: name.to_owned(), family: family.name })?;
+    attempt(move || {
+        let device = make();
+        computes(&device).then_some(device)
+    })
+    .and_then(|device| device.ok_or_else(|| "it computes wrong numbers".to_owned()))
+    .map_err(absent)
+}
+
+/// libtorch on the CPU or an NVIDIA GPU; `None` for an index that means nothing.
+#[cfg(feature = "tch")]
+#[expect(deprecated, reason = "burn-tch is deprecated upstream, and this is the one place that names it")]
+fn torch(index: Option<&str>) -> Option<Box<dyn FnOnce() -> Device>> {
+    match index {
+        None => Some(Box::new(Device::libtorch)),
+        Some(gpu) => {
+            let number: usize = gpu.strip_prefix("cuda:")?.parse().ok()?;
+            Some(Box::new(move || Device::libtorch_cuda(number)))
+        }
+    }
 }
 
 /// The variable with the secret that client and server share.
 #[cfg(feature = "remote")]
 pub(crate) const TOKEN: &str = "SCGS_REMOTE_TOKEN";
 
-/// The token, where one is set.
+/// The token, where one is set. It comes from the environment alone, so that no command line and no file of a run has it.
 #[cfg(feature = "remote")]
-pub(crate) fn token() -> anyhow::Result<Option<String>> {
+pub(crate) fn token() -> Result<Option<String>, DeviceError> {
     match std::env::var(TOKEN) {
-        Ok(token) if token.is_empty() => Ok(None),
-        Ok(token) => Ok(Some(token)),
+        Ok(token) => Ok(Some(token).filter(|token| !token.is_empty())),
         Err(std::env::VarError::NotPresent) => Ok(None),
-        Err(std::env::VarError::NotUnicode(_)) => bail!("{TOKEN} is not UTF-8"),
+        Err(std::env::VarError::NotUnicode(_)) => Err(DeviceError::Token),
     }
 }
 
-#[cfg(any(feature = "tch", feature = "cuda"))]
-fn index(name: &str, text: &str) -> anyhow::Result<usize> {
-    use anyhow::Context as _;
-    text.parse().with_context(|| format!("device `{name}`: `{text}` is not the number of a GPU"))
+/// The first device of a server.
+#[cfg(feature = "remote")]
+fn remote(name: &str, url: &str) -> Result<Device, DeviceError> {
+    use burn::remote::{ConnectError, RemoteHost};
+    let host = RemoteHost::websocket(url).with_credential(token()?.unwrap_or_default());
+    let name = name.to_owned();
+    Device::remote_options(&host).init().map_err(|error| match error {
+        ConnectError::Unauthorized => DeviceError::Refused { name },
+        other => DeviceError::Unreachable { name, reason: other.to_string() },
+    })
+}
+
+/// Whether a small product is right.
+fn computes(device: &Device) -> bool {
+    let a = Tensor::<2>::from_data([[1.0, 2.0], [3.0, 4.0]], device);
+    a.clone().matmul(a).sum().into_scalar::<f32>() == 54.0
+}
+
+/// What `work` returns, or what it said when it panicked.
+///
+/// The crates below burn panic when a driver is missing, some of them on a thread of their own. This is the one place
+/// where that is caught, before anything else has been started; a panic in later work stays a panic.
+pub(crate) fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    let said = Arc::new(Mutex::new(None::<String>));
+    let listener = Arc::clone(&said);
+    let before = take_hook();
+    set_hook(Box::new(move |panic| {
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        // The first panic is the cause; others follow from it.
+        let mut said = listener.lock().unwrap_or_else(PoisonError::into_inner);
+        said.get_or_insert(text.unwrap_or_else(|| "it gave no reason".to_owned()));
+    }));
+    let result = catch_unwind(AssertUnwindSafe(work));
+    set_hook(before);
+    result.map_err(|_| {
+        let said = said.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Some messages have a backtrace below their first line.
+        said.and_then(|text| text.lines().next().map(str::to_owned)).unwrap_or_else(|| "it gave no reason".to_owned())
+    })
+}
+
+/// What the device is called by its driver, where it says.
+pub(crate) fn hardware(device: &Device) -> Option<String> {
+    #[cfg(any(feature = "wgpu", feature = "vulkan", feature = "cuda"))]
+    return device.identity().map(|identity| identity.name.to_string());
+    #[cfg(not(any(feature = "wgpu", feature = "vulkan", feature = "cuda")))]
+    {
+        let _ = device;
+        None
+    }
 }
 
 #[cfg(test)]
@@ -127,5 +241,32 @@ mod tests {
             assert!(message.contains(&format!("--features {}", family.feature)), "{message}");
         }
         assert!(open("flex:1").unwrap_err().to_string().contains("takes no such index"));
+    }
+
+    #[cfg(feature = "tch")]
+    #[test]
+    fn libtorch_takes_the_number_of_a_gpu_and_nothing_else() {
+        for name in ["tch:0", "tch:cuda", "tch:cuda:x", "tch:cuda:-1"] {
+            assert_eq!(open(name).unwrap_err(), DeviceError::Index { name: name.into(), family: "tch" });
+        }
+    }
+
+    #[test]
+    fn a_panic_becomes_its_first_line() {
+        let failed = attempt(|| -> usize { panic!("no adapter\nat frame 7") });
+        assert_eq!(failed, Err("no adapter".to_owned()));
+        assert_eq!(attempt(|| 3), Ok(3));
+    }
+
+    #[test]
+    fn a_device_that_is_not_there_says_what_to_install() {
+        let error = DeviceError::Absent {
+            name: "wgpu".into(),
+            reason: "no adapter".into(),
+            needs: FAMILIES[2].needs,
+            install: FAMILIES[2].install,
+        };
+        let message = error.to_string();
+        assert!(message.contains("no adapter") && message.contains("cargo xtask setup wgpu"), "{message}");
     }
 }

@@ -166,7 +166,13 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             "then, with the same token, `scgs run --device remote:ws://127.0.0.1:7341`; needs the feature `remote`",
         )],
     ),
-    ("doctor", &[("scgs doctor", "which devices this build has, and how fast they are here")]),
+    (
+        "doctor",
+        &[
+            ("scgs doctor", "which devices this build has, and how fast they are here"),
+            ("scgs doctor --equality --devices cuda:0", "does the GPU give the numbers of the CPU device?"),
+        ],
+    ),
     (
         "completions",
         &[(

@@ -6,7 +6,7 @@ use burn::{
         Tensor,
         activation::{relu, silu},
         module,
-        ops::ConvOptions,
+        ops::{AttentionModuleOptions, ConvOptions},
     },
 };
 
@@ -102,6 +102,23 @@ pub(crate) fn active_conv(conv: &Conv2d, x: Tensor<4>, activation: Activation) -
     };
     let options = ConvOptions::new_with_padding(conv.stride, padding, conv.dilation, conv.groups);
     active_conv2d(x, conv.weight.val(), conv.bias.as_ref().map(|bias| bias.val()), options, activation)
+}
+
+/// Scaled dot-product attention: `softmax(q k' / sqrt(width)) v` for `query` `[N, heads, L, width]`, `key`
+/// `[N, heads, M, width]` and `value` `[N, heads, M, d]`, `[N, heads, L, d]` in all; the function of
+/// [`burn::tensor::module::attention`] without mask and bias.
+///
+/// On the `flex` device in f32, where nothing is recorded, some queries are computed at a time and the `L x M` scores are
+/// never there as a whole; otherwise it is burn's.
+///
+/// # Panics
+/// As burn's, if the shapes do not fit.
+pub fn attention(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if let Some(y) = crate::fast::attention::attention(&query, &key, &value) {
+        return y;
+    }
+    module::attention(query, key, value, None, None, AttentionModuleOptions::default())
 }
 
 /// [`MaxPool2d::forward`].

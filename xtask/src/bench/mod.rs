@@ -4,6 +4,7 @@
 //! round; times stand beside it for orientation.
 
 mod compute;
+mod history;
 mod loader;
 mod table;
 
@@ -14,8 +15,8 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
-use crate::Outcome;
 use crate::workspace::{BINARIES, Workspace};
+use crate::{Outcome, features};
 
 /// A ratio may fall to this part of what it was before the command fails; below it lies what a busy machine explains.
 const KEEPS: f64 = 0.8;
@@ -58,6 +59,9 @@ pub(crate) struct Args {
     /// Rows of an earlier commit: fail when a ratio fell by more than a fifth
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
+    /// A folder with the rows of earlier commits: compare with the newest as --against does, and add this commit's
+    #[arg(long, value_name = "DIR", conflicts_with = "against")]
+    history: Option<PathBuf>,
     /// loader: pictures that are made and loaded
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(32..=202_599))]
     pictures: u64,
@@ -92,8 +96,12 @@ impl Rounds {
 /// When a program fails or says something unexpected.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> anyhow::Result<Outcome> {
     // Read first: a wrong path should not cost the time of a measurement.
-    let before = args.against.as_deref().map(rows_of).transpose()?;
+    let newest = args.history.as_deref().map(history::newest).transpose()?.flatten();
+    let before = args.against.as_deref().or(newest.as_deref()).map(rows_of).transpose()?;
     let shell = workspace.shell()?;
+    let asked: Vec<String> =
+        args.features.as_deref().map(|names| names.split(',').map(str::to_owned).collect()).unwrap_or_default();
+    features::prepare(&shell, &asked)?;
     let features = args
         .features
         .as_deref()
@@ -111,9 +119,12 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> anyhow::Result<Outcome>
     for row in &rows {
         println!("{}", table::line(row));
     }
+    let text = serde_json::to_string_pretty(&json!({ "schema": 1, "machine": machine(), "rows": rows }))? + "\n";
     if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&json!({ "schema": 1, "machine": machine(), "rows": rows }))?;
-        fs_err::write(path, text + "\n")?;
+        fs_err::write(path, &text)?;
+    }
+    if let Some(folder) = &args.history {
+        history::add(&shell, folder, &text)?;
     }
     if let Some(path) = &args.table {
         fs_err::write(path, table::markdown(&rows, &machine()))?;

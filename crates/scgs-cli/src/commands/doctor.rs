@@ -2,14 +2,18 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Instant};
 
-use burn::tensor::{Distribution, Tensor};
+use burn::tensor::{Device, Tensor, TensorData, ops::ConvOptions};
 use serde::Serialize;
 
 use super::{print, print_json};
-use crate::{args::DoctorArgs, device};
+use crate::{args_tools::DoctorArgs, device, equality, progress};
 
 /// Side of the square matrices of the speed probe.
 const SIDE: usize = 1024;
+/// Pictures, channels (in and out), and side of the maps of its convolution with a 3 x 3 kernel.
+const CONVOLUTION: [usize; 3] = [4, 64, 56];
+/// How long either is repeated.
+const SECONDS: f64 = 1.0;
 
 /// What the commands on Habitat read, below the folder of data sets.
 const FILES: [(&str, &str); 4] = [
@@ -21,28 +25,108 @@ const FILES: [(&str, &str); 4] = [
 
 #[derive(Serialize)]
 struct Row {
-    device: &'static str,
+    device: String,
     compiled_in: bool,
-    /// Present when a small product could be computed.
+    /// What the driver calls it.
+    hardware: Option<String>,
+    /// Matrix products; present when the device works.
     gflops: Option<f64>,
+    /// Convolutions.
+    convolution_gflops: Option<f64>,
     hint: String,
 }
 
 pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
-    let rows: Vec<Row> = device::FAMILIES
-        .iter()
-        .map(|family| {
-            if !family.compiled {
-                let hint = format!("build with --features {}; needs {}", family.feature, family.needs);
-                return Row { device: family.name, compiled_in: false, gflops: None, hint };
+    let mut devices = Vec::new();
+    let mut rows = Vec::new();
+    if args.devices.is_empty() {
+        for family in device::FAMILIES {
+            match device::open(family.name) {
+                Ok(device) => devices.push((family.name.to_owned(), device)),
+                Err(error) => rows.push(absent(&family, &error)),
             }
-            let (gflops, hint) = match probe(family.name) {
-                Ok(speed) => (Some(speed), String::new()),
-                Err(reason) => (None, format!("{reason}; needs {}", family.needs)),
-            };
-            Row { device: family.name, compiled_in: true, gflops, hint }
-        })
-        .collect();
+        }
+    } else {
+        // Whoever names a device wants it.
+        for name in &args.devices {
+            devices.push((name.clone(), device::open(name)?));
+        }
+    }
+    if args.equality {
+        return compare(args, devices);
+    }
+    for (name, device) in &devices {
+        rows.push(present(name, device));
+    }
+    rows.sort_by_key(|row| device::FAMILIES.iter().position(|family| family.name == row.device));
+    show(args, &rows)
+}
+
+fn absent(family: &device::Family, error: &device::DeviceError) -> Row {
+    let hint = match error {
+        device::DeviceError::NotCompiled { .. } => {
+            format!("build with --features {}; needs {}; {}", family.feature, family.needs, family.install)
+        }
+        other => other.to_string(),
+    };
+    Row {
+        device: family.name.to_owned(),
+        compiled_in: family.compiled,
+        hardware: None,
+        gflops: None,
+        convolution_gflops: None,
+        hint,
+    }
+}
+
+/// A probe of two seconds: a second of matrix products, a second of convolutions.
+fn present(name: &str, device: &Device) -> Row {
+    let [pictures, channels, side] = CONVOLUTION;
+    let a = counted([SIDE, SIDE], device);
+    let product = || a.clone().matmul(a.clone()).sum().into_scalar::<f32>();
+    let x = counted([pictures, channels, side, side], device);
+    let weight = counted([channels, channels, 3, 3], device);
+    let options = || ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
+    let convolution = || scgs_models::conv2d(x.clone(), weight.clone(), None, options()).sum().into_scalar::<f32>();
+    let measured = device::attempt(|| {
+        (
+            speed(&product, 2.0 * (SIDE as f64).powi(3)),
+            speed(&convolution, 2.0 * 9.0 * (pictures * side * side) as f64 * (channels as f64).powi(2)),
+        )
+    });
+    let (speeds, hint) = match measured {
+        Ok(speeds) => (Some(speeds), String::new()),
+        Err(reason) => (None, reason),
+    };
+    Row {
+        device: name.to_owned(),
+        compiled_in: true,
+        hardware: device::hardware(device),
+        gflops: speeds.map(|speeds| speeds.0),
+        convolution_gflops: speeds.map(|speeds| speeds.1),
+        hint,
+    }
+}
+
+/// Small numbers that are not all equal.
+fn counted<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
+    let values: Vec<f32> = (0..shape.iter().product::<usize>()).map(|i| (i % 17) as f32 / 17.0 - 0.5).collect();
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// Billions of operations per second of a second's work, after a first call that compiles what has to be.
+fn speed(call: &dyn Fn() -> f32, operations: f64) -> f64 {
+    call();
+    let clock = Instant::now();
+    let mut rounds = 0;
+    while clock.elapsed().as_secs_f64() < SECONDS {
+        call();
+        rounds += 1;
+    }
+    f64::from(rounds) * operations / clock.elapsed().as_secs_f64() / 1e9
+}
+
+fn show(args: &DoctorArgs, rows: &[Row]) -> anyhow::Result<ExitCode> {
     let files: Vec<(&str, PathBuf, bool)> = FILES
         .iter()
         .map(|(what, file)| {
@@ -60,19 +144,18 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         }))?;
         return Ok(ExitCode::SUCCESS);
     }
-    print(&format!(
-        "scgs {} on {} {}, {} threads",
-        env!("CARGO_PKG_VERSION"),
-        std::env::consts::OS,
-        std::env::consts::ARCH,
-        threads()
-    ))?;
+    print(&machine())?;
     print("\ndevices (--device)")?;
     for row in rows {
-        let state = match (row.compiled_in, row.gflops) {
-            (false, _) => "not compiled in".to_owned(),
-            (true, Some(speed)) => format!("works, {speed:.0} GFLOP/s in f32 matrix products"),
-            (true, None) => "does not work".to_owned(),
+        let state = match (row.compiled_in, row.gflops, row.convolution_gflops) {
+            (false, ..) => "not compiled in".to_owned(),
+            (true, Some(products), Some(convolutions)) => {
+                let hardware = row.hardware.as_deref().map(|name| format!(" on {name}")).unwrap_or_default();
+                format!(
+                    "works{hardware}, {products:.0} GFLOP/s in f32 matrix products, {convolutions:.0} in convolutions"
+                )
+            }
+            (true, ..) => "does not work".to_owned(),
         };
         let hint = if row.hint.is_empty() { String::new() } else { format!(": {}", row.hint) };
         print(&format!("  {:<8} {state}{hint}", row.device))?;
@@ -87,24 +170,54 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+/// Every device that works beside flex; ends with 1 where one gives other numbers.
+fn compare(args: &DoctorArgs, devices: Vec<(String, Device)>) -> anyhow::Result<ExitCode> {
+    let rows = equality::compare(&devices, &|next| {
+        if !args.common.quiet {
+            progress::line(next);
+        }
+    })?;
+    let devices: Vec<_> = devices
+        .iter()
+        .map(|(name, device)| serde_json::json!({ "device": name, "hardware": device::hardware(device) }))
+        .collect();
+    let unequal = rows.iter().filter(|row| !row.equal).count();
+    let table = equality::markdown(&rows);
+    if let Some(path) = &args.markdown {
+        let named: Vec<String> = devices
+            .iter()
+            .map(|device| match device["hardware"].as_str() {
+                Some(hardware) => format!("{} is {hardware}", device["device"].as_str().unwrap_or_default()),
+                None => device["device"].as_str().unwrap_or_default().to_owned(),
+            })
+            .collect();
+        let text = format!("{}; {}. Largest differences from flex:\n\n{table}", machine(), named.join(", "));
+        fs_err::write(path, text)?;
+    }
+    if args.common.json {
+        print_json(&serde_json::json!({
+            "schema": 1, "version": env!("CARGO_PKG_VERSION"), "threads": threads(), "tolerance": equality::TOLERANCE,
+            "devices": devices, "unequal": unequal, "rows": rows,
+        }))?;
+    } else {
+        print(&format!(
+            "Largest difference from flex, of values scaled to 1; at most {} passes\n",
+            equality::TOLERANCE
+        ))?;
+        print(&table)?;
+        print(&match unequal {
+            0 => "every device gives the numbers of flex".to_owned(),
+            n => format!("{n} of {} comparisons failed: marked with **", rows.len()),
+        })?;
+    }
+    Ok(if unequal == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// Products per second of a second's work. A device whose driver is missing may panic inside its own crate.
-fn probe(name: &'static str) -> Result<f64, String> {
-    let attempt = std::panic::catch_unwind(|| {
-        let device = device::open(name).map_err(|e| e.to_string())?;
-        let a = Tensor::<2>::random([SIDE, SIDE], Distribution::Default, &device);
-        let product = || a.clone().matmul(a.clone()).sum().into_scalar::<f32>();
-        product();
-        let clock = Instant::now();
-        let mut rounds = 0;
-        while clock.elapsed().as_secs_f64() < 1.0 {
-            product();
-            rounds += 1;
-        }
-        Ok(f64::from(rounds) * 2.0 * (SIDE as f64).powi(3) / clock.elapsed().as_secs_f64() / 1e9)
-    });
-    attempt.unwrap_or_else(|_| Err("the device's own code panicked".into()))
+fn machine() -> String {
+    let (system, processor) = (std::env::consts::OS, std::env::consts::ARCH);
+    format!("scgs {} on {system} {processor}, {} threads", env!("CARGO_PKG_VERSION"), threads())
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }

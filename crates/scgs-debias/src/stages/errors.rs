@@ -6,10 +6,11 @@
 use std::ops::ControlFlow;
 
 use burn::{
-    nn::{Linear, LinearConfig},
-    tensor::{Tensor, TensorData},
+    module::Param,
+    nn::{Initializer, Linear, LinearConfig},
+    tensor::{Device, Distribution, Tensor, TensorData},
 };
-use rand::seq::SliceRandom;
+use rand::{SeedableRng as _, rngs::StdRng, seq::SliceRandom};
 use scgs_data::{Split, stream};
 
 use super::{
@@ -181,7 +182,6 @@ fn early_epoch(
     let settings = &inputs.settings.identify;
     let scaled: Vec<f32> = Standardiser::fit(matrix, width).apply(matrix).iter().map(|&v| v as f32).collect();
     let device = context.device.clone().autodiff();
-    device.seed(inputs.folder.seed);
     let targets = Targets {
         names: labels.iter().enumerate().map(|(i, _)| i.to_string()).collect(),
         labels: labels.to_vec(),
@@ -204,7 +204,7 @@ fn early_epoch(
         pull: None,
         stream: (inputs.folder.seed, "errors/order".into()),
     };
-    let head = LinearConfig::new(width, inputs.classes()).init(&device);
+    let head = fresh_head(width, inputs.classes(), inputs.folder.seed, &device);
     let (head, _) = minibatch::train(
         context,
         STAGE,
@@ -223,6 +223,21 @@ fn early_epoch(
         .chunks(inputs.classes())
         .map(|row| logistic::softmax(&row.iter().map(|&v| f64::from(v)).collect::<Vec<_>>()))
         .collect())
+}
+
+/// A linear layer with burn's default start, drawn on the host: a device's own generator would give every device another
+/// head. On flex it is the layer that burn itself draws there.
+fn fresh_head(width: usize, classes: usize, seed: u64, device: &Device) -> Linear {
+    let mut rng = StdRng::seed_from_u64(seed);
+    // Burn's formula, term by term: another order would round differently.
+    let bound = 3.0_f64.sqrt() * (1.0 / 3.0_f64.sqrt()) * (1.0 / (width as f64).sqrt());
+    let mut draw = |shape: &[usize]| {
+        TensorData::random::<f32, _, _>(shape.to_vec(), Distribution::Uniform(-bound, bound), &mut rng)
+    };
+    let mut head = LinearConfig::new(width, classes).with_initializer(Initializer::Zeros).init(device);
+    head.weight = Param::from_tensor(Tensor::from_data(draw(&[width, classes]), device));
+    head.bias = Some(Param::from_tensor(Tensor::from_data(draw(&[classes]), device)));
+    head
 }
 
 #[cfg(test)]
@@ -281,6 +296,18 @@ mod tests {
         assert!(mistakes(&early) > 0, "{early:?}");
         assert_eq!(early, answers(1, 1e-4), "the same seed gives the same mistakes");
         assert_eq!(mistakes(&answers(20, 1e-2)), 0);
+    }
+
+    /// Results of earlier versions hang on it.
+    #[test]
+    fn a_fresh_head_is_the_one_that_burn_draws_on_flex() {
+        let device = Device::flex().autodiff();
+        device.seed(7);
+        let burns = LinearConfig::new(33, 3).init(&device);
+        let (weight, bias) = (burns.weight.val().into_data(), burns.bias.map(|bias| bias.val().into_data()));
+        let ours = fresh_head(33, 3, 7, &device);
+        assert_eq!(ours.weight.val().into_data(), weight);
+        assert_eq!(ours.bias.map(|bias| bias.val().into_data()), bias);
     }
 
     #[test]

@@ -1,9 +1,7 @@
 //! Attention as in diffusers' `Attention`: several heads over tokens, to themselves or to a text.
 
-use burn::{
-    module::Module,
-    tensor::{Tensor, module, ops::AttentionModuleOptions},
-};
+use burn::{module::Module, tensor::Tensor};
+use scgs_models::attention;
 
 use super::{Part, layers::Linear};
 
@@ -48,17 +46,16 @@ impl Attention {
         let query = split(self.to_q.forward(x));
         let key = split(self.to_k.forward(context.clone()));
         let value = split(self.to_v.forward(context));
-        let attend = |q, k, v| module::attention(q, k, v, None, None, AttentionModuleOptions::default());
         let heads = if (1..self.heads).contains(&at_once) {
             let parts = query
                 .split(at_once, 1)
                 .into_iter()
                 .zip(key.split(at_once, 1))
                 .zip(value.split(at_once, 1))
-                .map(|((q, k), v)| attend(q, k, v));
+                .map(|((q, k), v)| attention(q, k, v));
             Tensor::cat(parts.collect(), 1)
         } else {
-            attend(query, key, value)
+            attention(query, key, value)
         };
         self.to_out.forward(heads.swap_dims(1, 2).reshape([batch, length, width]))
     }

@@ -233,7 +233,7 @@ impl Trainer {
     /// # Errors
     /// If the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), TrainError> {
-        Ok(weights::save(path, &self.progress.config.network, &self.state.average)?)
+        Ok(weights::save(path, &self.progress.config.network, &self.network, &self.state.average)?)
     }
 
     /// The network with averaged weights, on a plain device.

@@ -73,11 +73,10 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<(Vec<u8>, T), SmallWeightsEr
 }
 
 /// Writes weights in f16, named after the modules. The same weights give the same bytes.
-pub(super) fn save(path: &Path, config: &UnetConfig, weights: &[f32]) -> Result<(), SmallWeightsError> {
+pub(super) fn save(path: &Path, config: &UnetConfig, network: &Unet, weights: &[f32]) -> Result<(), SmallWeightsError> {
     let mut rest = weights;
     let mut tensors = Vec::new();
-    // The shapes alone are needed: any device will do.
-    for (name, shape) in parameters::shapes(&config.init(&Device::default())) {
+    for (name, shape) in parameters::shapes(network) {
         let (now, later) = rest.split_at(shape.iter().product());
         rest = later;
         let bytes = now.iter().flat_map(|&value| half::f16::from_f32(value).to_le_bytes()).collect();

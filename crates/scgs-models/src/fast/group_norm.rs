@@ -21,7 +21,7 @@ use burn::{
 };
 use rayon::prelude::*;
 
-use super::{covers, tensor, values};
+use super::{covers, simd::exp, tensor, values};
 
 /// What is computed, besides the shapes of the tensors.
 #[derive(Clone, Copy, Debug)]
@@ -81,23 +81,6 @@ pub(crate) trait NormGradients: Backend {
         shift: FloatTensor<Self>,
         norm: Norm,
     ) -> [FloatTensor<Self>; 3];
-}
-
-/// `exp(x)` within 2e-7 relative for any finite x (Cephes' expf: range reduction by ln 2 and a polynomial), clamped
-/// where f32 would overflow. The compiler makes vector code of it, which it cannot of the library's.
-fn exp(x: f32) -> f32 {
-    let x = x.clamp(-87.0, 88.0);
-    // Adding and taking off 1.5 * 2^23 rounds to the nearest integer.
-    const ROUND: f32 = 12_582_912.0;
-    let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
-    // ln 2 in two parts, so that the first product is exact.
-    let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
-    let mut p = 1.987_569_1e-4_f32;
-    for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 0.166_666_66, 0.5] {
-        p = p * r + c;
-    }
-    let p = p * r * r + r + 1.0;
-    p * f32::from_bits(((n as i32 + 127) as u32) << 23)
 }
 
 fn sigmoid(x: f32) -> f32 {

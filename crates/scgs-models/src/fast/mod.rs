@@ -1,13 +1,15 @@
-//! Faster ways on burn's CPU device: convolution, pooling, batch and group normalisation, each with its gradients.
+//! Faster ways on burn's CPU device: convolution, pooling, batch and group normalisation with their gradients, and attention.
 //!
 //! Everything here is an alternative to a composition of burn's operations, which [`crate::layers`] takes on every other
 //! device, in every other precision and for every shape that is not covered; tests compare the two. Nothing else in the
 //! project knows of it.
 
+pub(crate) mod attention;
 pub(crate) mod batch_norm;
 pub(crate) mod conv;
 pub(crate) mod group_norm;
 pub(crate) mod max_pool;
+mod product;
 mod simd;
 
 use burn::{

@@ -89,6 +89,11 @@ for_each_processor! {
 }
 
 for_each_processor! {
+    /// `x = exp(scale * (x - largest x))`; returns the sum.
+    fn exponentials(values: &mut [f32], scale: f32) -> f32 = exponentials_body
+}
+
+for_each_processor! {
     /// `out = clamp(line(x))`.
     fn line_and_clamp(x: &[f32], line: Line, range: Range, out: &mut [f32]) = line_and_clamp_body
 }
@@ -143,6 +148,24 @@ fn dot_body<const FUSED: bool>(a: &[f32], b: &[f32]) -> f32 {
     rest + sums.iter().sum::<f32>()
 }
 
+/// `exp(x)` within 2e-7 relative for any finite x (Cephes' expf: range reduction by ln 2 and a polynomial), clamped
+/// where f32 would overflow. The compiler makes vector code of it, which it cannot of the library's.
+#[inline(always)]
+pub(super) fn exp(x: f32) -> f32 {
+    let x = x.clamp(-87.0, 88.0);
+    // Adding and taking off 1.5 * 2^23 rounds to the nearest integer.
+    const ROUND: f32 = 12_582_912.0;
+    let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    // ln 2 in two parts, so that the first product is exact.
+    let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
+    let mut p = 1.987_569_1e-4_f32;
+    for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 0.166_666_66, 0.5] {
+        p = p * r + c;
+    }
+    let p = p * r * r + r + 1.0;
+    p * f32::from_bits(((n as i32 + 127) as u32) << 23)
+}
+
 /// As `f32::clamp`, for a range that may be open: NaN stays.
 #[inline(always)]
 pub(super) fn clamped(value: f32, [low, high]: Range) -> f32 {
@@ -153,6 +176,23 @@ pub(super) fn clamped(value: f32, [low, high]: Range) -> f32 {
 #[inline(always)]
 fn add_and_clamp_body<const FUSED: bool>(values: &mut [f32], add: f32, range: Range) {
     values.iter_mut().for_each(|value| *value = clamped(*value + add, range));
+}
+
+#[inline(always)]
+fn exponentials_body<const FUSED: bool>(values: &mut [f32], scale: f32) -> f32 {
+    let mut most = [f32::NEG_INFINITY; LANES];
+    for chunk in values.chunks(LANES) {
+        most.iter_mut().zip(chunk).for_each(|(most, &value)| *most = larger(*most, value));
+    }
+    let most = most.into_iter().fold(f32::NEG_INFINITY, larger);
+    let mut sums = [0.0_f32; LANES];
+    for chunk in values.chunks_mut(LANES) {
+        for (value, sum) in chunk.iter_mut().zip(&mut sums) {
+            *value = exp(scale * (*value - most));
+            *sum += *value;
+        }
+    }
+    sums.iter().sum()
 }
 
 /// NaN if one of them is.

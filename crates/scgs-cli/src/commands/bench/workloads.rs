@@ -193,7 +193,10 @@ fn k_means() -> Prepared {
         row.iter_mut().zip(centre).for_each(|(value, centre)| *value = *value * 2.0 + centre);
     }
     let call = move || {
-        let found = kmeans(&Matrix::new(&rows, ROWS, WIDTH)?, &KMeansConfig::new(8))?;
+        let found = kmeans(
+            &Matrix::new(&rows, ROWS, WIDTH)?,
+            &KMeansConfig { engine: scgs_cluster::Engine::Stable, ..KMeansConfig::new(8) },
+        )?;
         anyhow::ensure!(found.inertia.is_finite(), "inertia {}", found.inertia);
         Ok(())
     };

@@ -8,8 +8,9 @@
 use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
 
-use super::{kernel::with_buffer, tiles::Geometry};
+use super::tiles::Geometry;
 use crate::fast::{
+    product::with_buffer,
     simd::{self, Tap},
     tensor,
 };

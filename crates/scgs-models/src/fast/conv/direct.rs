@@ -12,10 +12,10 @@ use rayon::prelude::*;
 
 use super::{
     block::{self, Block, CHANNELS, Operands, Taps, VECTORS},
-    kernel::{JOBS, Output, added, with_buffer},
+    kernel::{JOBS, Output, added},
     tiles::Geometry,
 };
-use crate::fast::simd::LANES;
+use crate::fast::{product::with_buffer, simd::LANES};
 
 /// Numbers in a tile of planes: 1 MiB, which is read again for every few output channels.
 const PLANES_LIMIT: usize = 1 << 18;

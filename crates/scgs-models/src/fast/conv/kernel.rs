@@ -1,6 +1,6 @@
 //! The convolution and its gradients on slices of f32.
 
-use std::{cell::Cell, ops::Range};
+use std::ops::Range;
 
 use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
@@ -9,74 +9,15 @@ use super::{
     direct::{self, Planes},
     tiles::{Geometry, Tile},
 };
-use crate::fast::{simd, tensor};
+use crate::fast::{
+    product::{Matrix, product, product_into, with_buffer},
+    simd, tensor,
+};
 
 /// Into how many jobs one call is cut. A fixed number: how sums are grouped must not depend on the number of threads.
 pub(super) const JOBS: usize = 16;
 /// Least output channels of a job.
 const CHANNELS_PER_JOB: usize = 16;
-
-/// A matrix in a slice: distance between rows, distance between columns.
-#[derive(Clone, Copy)]
-struct Matrix<'a> {
-    values: &'a [f32],
-    row: usize,
-    column: usize,
-}
-
-impl<'a> Matrix<'a> {
-    fn rows(values: &'a [f32], row: usize) -> Self {
-        Self { values, row, column: 1 }
-    }
-
-    fn transposed(self) -> Self {
-        Self { values: self.values, row: self.column, column: self.row }
-    }
-
-    fn holds(&self, rows: usize, columns: usize) -> bool {
-        (rows - 1) * self.row + (columns - 1) * self.column < self.values.len()
-    }
-}
-
-/// `target = a b`, or `target += a b`, for `a` `[m, k]`, `b` `[k, n]` and `target` `[m, n]` with rows `row` apart.
-///
-/// # Safety
-/// `target` points to `(m - 1) * row + n` numbers; rows of `n` numbers in it are read and written by nobody else.
-unsafe fn product([m, n, k]: [usize; 3], (target, row): (*mut f32, usize), add: bool, a: Matrix<'_>, b: Matrix<'_>) {
-    assert!(a.holds(m, k) && b.holds(k, n), "a matrix product stays inside its operands");
-    // SAFETY: reads stay inside the two slices by the assertion, writes by the contract of this function. `None` keeps
-    // the product on this thread.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            target,
-            1,
-            row as isize,
-            add,
-            a.values.as_ptr(),
-            a.column as isize,
-            a.row as isize,
-            b.values.as_ptr(),
-            b.column as isize,
-            b.row as isize,
-            1.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
-}
-
-/// As [`product`] into a slice.
-fn product_into(shape: [usize; 3], (target, row): (&mut [f32], usize), add: bool, a: Matrix<'_>, b: Matrix<'_>) {
-    assert!((shape[0] - 1) * row + shape[1] <= target.len(), "a matrix product stays inside its target");
-    // SAFETY: the slice is exclusive and long enough by the assertion.
-    unsafe { product(shape, (target.as_mut_ptr(), row), add, a, b) }
-}
 
 /// The output, written to by several threads.
 #[derive(Clone, Copy)]
@@ -98,19 +39,6 @@ impl Output {
         // SAFETY: by the contract of this function.
         unsafe { self.0.add(offset) }
     }
-}
-
-/// Runs `use_it` with a buffer of `length` numbers that the thread keeps for the next call. What is in it is unspecified.
-pub(super) fn with_buffer<R>(which: usize, length: usize, use_it: impl FnOnce(&mut [f32]) -> R) -> R {
-    thread_local!(static BUFFERS: [Cell<Vec<f32>>; 2] = const { [const { Cell::new(Vec::new()) }; 2] });
-    // Taken out while in use: rayon may run another job on this thread in between.
-    let mut buffer = BUFFERS.with(|buffers| buffers[which].take());
-    if buffer.len() < length {
-        buffer.resize(length, 0.0);
-    }
-    let result = use_it(&mut buffer[..length]);
-    BUFFERS.with(|buffers| buffers[which].set(buffer));
-    result
 }
 
 /// `[N, O, h, w]`.
