@@ -83,7 +83,9 @@ pub(crate) enum DeviceError {
     #[error("device `{name}` is compiled in but does not work here ({reason}); it needs {needs}: install {install}")]
     Absent { name: String, reason: String, needs: &'static str, install: &'static str },
     #[cfg(feature = "remote")]
-    #[error("device `{name}`: the server refuses the token; {TOKEN} must be the one that `scgs serve` was started with")]
+    #[error(
+        "device `{name}`: the server refuses the token; {TOKEN} must be the one that `scgs serve` was started with"
+    )]
     Refused { name: String },
     #[cfg(feature = "remote")]
     #[error("device `{name}`: {reason}; `scgs serve --listen ADDRESS:PORT` must run there")]
