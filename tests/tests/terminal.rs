@@ -107,6 +107,7 @@ fn errors_say_what_where_and_what_next() {
             "run-impossible-settings",
             vec!["run", "--dataset", "habitat", "--set", "identify.folds=1", "--set", "train.c=-1"],
         ),
+        ("run-runs-is-a-file", vec!["run", "--dataset", "habitat", "--runs", "c.toml/runs"]),
         ("run-unknown-setting", vec!["run", "--dataset", "habitat", "--config", "c.toml"]),
         ("run-unknown-device", vec!["run", "--dataset", "habitat", "--device", "gpu"]),
         ("report-no-run", vec!["report", "empty"]),

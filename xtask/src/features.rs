@@ -9,10 +9,10 @@ use crate::workspace::Workspace;
 use crate::{Outcome, libtorch};
 
 /// Features of `scgs-cli` besides `flex`, which every build holds.
-pub(crate) const OPTIONAL: [&str; 4] = ["tch", "wgpu", "vulkan", "cuda"];
+pub(crate) const OPTIONAL: [&str; 5] = ["tch", "wgpu", "vulkan", "cuda", "remote"];
 
 /// The sets that are offered: each alone, what a change is tested with, and all at once.
-const SETS: [&str; 7] = ["flex", "tch", "wgpu", "vulkan", "cuda", "tch,wgpu", "tch,wgpu,vulkan,cuda"];
+const SETS: [&str; 8] = ["flex", "tch", "wgpu", "vulkan", "cuda", "remote", "tch,wgpu", "tch,wgpu,vulkan,cuda"];
 
 /// Which sets to build.
 #[derive(Debug, clap::Args)]

@@ -11,6 +11,7 @@ mod devices;
 mod download;
 mod features;
 mod fixtures;
+mod fuzz;
 mod libtorch;
 mod method_pages;
 mod python;
@@ -78,6 +79,13 @@ Examples:
       kills runs at random moments of every stage, lets them go on and compares every file: docs/experiments/chaos.md
 
 Exit codes: 0 every file is the same, 1 a file differs, 2 bad input or something is missing";
+const FUZZ: &str = "\
+Examples:
+  cargo xtask fuzz
+      every reader of files from elsewhere for ten minutes each: docs/experiments/fuzz.md
+  cargo xtask fuzz picture pickle --minutes 60
+
+Exit codes: 0 no finding, 1 a crash, a hang or too much memory, 2 bad input or something is missing";
 const DEVICES: &str = "\
 Examples:
   cargo xtask devices
@@ -125,6 +133,9 @@ enum Command {
     /// Kill runs at random moments and compare what they leave with undisturbed ones.
     #[command(after_help = CHAOS)]
     Chaos(chaos::Args),
+    /// Feed damaged files to every reader of files from elsewhere.
+    #[command(after_help = FUZZ)]
+    Fuzz(fuzz::Args),
     /// Run everything a contributor must see green, cheapest first.
     #[command(after_help = TEST)]
     Test(test::Args),
@@ -159,6 +170,7 @@ fn run(command: &Command) -> anyhow::Result<Outcome> {
         Command::Features(args) => features::run(&workspace, args),
         Command::Fixtures(args) => fixtures::run(&workspace, args),
         Command::Chaos(args) => chaos::run(&workspace, args),
+        Command::Fuzz(args) => fuzz::run(&workspace, args),
         Command::Test(args) => test::run(&workspace, args),
         Command::Tidy => tidy::run(&workspace),
         Command::Setup(args) => setup::run(&workspace, args),

@@ -9,6 +9,10 @@ use crate::{Outcome, libtorch, python};
 
 /// The version that continuous integration and contributors share.
 const NEXTEST: &str = "cargo-nextest@0.9.143";
+/// What builds `fuzz/`.
+const FUZZ: &str = "cargo-fuzz@0.13.2";
+/// What checks dependencies.
+const DENY: &str = "cargo-deny@0.20.2";
 
 /// Names under which distributions install the browser that looks at the report; tests/src/browser.rs asks for the same.
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
@@ -18,6 +22,10 @@ const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "g
 enum Extra {
     /// A Slurm of one node, for tests/slurm/single-node.sh
     Slurm,
+    /// cargo-fuzz, for `cargo xtask fuzz`
+    Fuzz,
+    /// cargo-deny, for the step `deny` of `cargo xtask test`
+    Deny,
     /// A libtorch for the CPU, for the feature tch
     Tch,
     /// Mesa's software renderer, a Vulkan driver for machines without a GPU, for the feature wgpu
@@ -40,12 +48,15 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> anyhow::Result<Outcome>
     if let Some(extra) = args.extra {
         match extra {
             Extra::Slurm => slurm(&shell)?,
+            Extra::Fuzz => from_source(workspace, &shell, FUZZ)?,
+            Extra::Deny => from_source(workspace, &shell, DENY)?,
             Extra::Tch => libtorch::install(&shell)?,
             Extra::Wgpu => vulkan_driver(&shell)?,
         }
         return Ok(Outcome::Done);
     }
-    let installed = [nextest(workspace, &shell), chromium(&shell), python::environment(workspace, &shell)];
+    let nextest = from_source(workspace, &shell, NEXTEST).context("the tests fall back to `cargo test` without it");
+    let installed = [nextest, chromium(&shell), python::environment(workspace, &shell)];
     let failures: Vec<String> = installed.into_iter().filter_map(Result::err).map(|e| format!("{e:#}")).collect();
     if failures.is_empty() {
         return Ok(Outcome::Done);
@@ -53,18 +64,19 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> anyhow::Result<Outcome>
     bail!(failures.join("\nerror: "))
 }
 
-/// From source.
-fn nextest(workspace: &Workspace, shell: &Shell) -> anyhow::Result<()> {
-    if workspace.has_subcommand(shell, "nextest") {
-        println!("cargo-nextest is installed");
+/// A subcommand of cargo, given as `name@version`.
+fn from_source(workspace: &Workspace, shell: &Shell, package: &str) -> anyhow::Result<()> {
+    let name = package.split('@').next().unwrap_or(package);
+    if workspace.has_subcommand(shell, name.strip_prefix("cargo-").unwrap_or(name)) {
+        println!("{name} is installed");
         return Ok(());
     }
     // Its artefacts have no place among the project's, which clones share.
     workspace
-        .cargo(shell, &["install", "--locked", NEXTEST])
+        .cargo(shell, &["install", "--locked", package])
         .env_remove("CARGO_TARGET_DIR")
         .run()
-        .with_context(|| format!("cannot install {NEXTEST}; the tests fall back to `cargo test` without it"))
+        .with_context(|| format!("cannot install {package}"))
 }
 
 /// Debian's package. The tests of the report fail without a browser: a page that nobody has looked at is not tested.

@@ -114,7 +114,7 @@ impl Step {
             Self::Deny if workspace.has_subcommand(shell, "deny") => {
                 cargo(&["deny", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"])
             }
-            Self::Deny => Ok(Ending::Skipped("cargo-deny is not installed (`cargo install --locked cargo-deny`)")),
+            Self::Deny => Ok(Ending::Skipped("cargo-deny is not installed (`cargo xtask setup deny`)")),
             Self::Reference => {
                 let differing = reference::differing(workspace, false)?;
                 ensure!(

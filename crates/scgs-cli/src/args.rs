@@ -64,6 +64,8 @@ pub(crate) enum Command {
     Predict(PredictArgs),
     /// Where a classifier looks in the pictures of a folder
     Cam(CamArgs),
+    /// Lend a device to `--device remote:ws://HOST:PORT` on other machines, to who knows the token in SCGS_REMOTE_TOKEN
+    Serve(crate::args_runs::ServeArgs),
     /// k-means clusters of the rows of a feature matrix
     Cluster(ClusterArgs),
     /// Write real and new pictures of a run as a data set: Waterbirds layout, image folder, metadata.jsonl
@@ -102,7 +104,7 @@ pub(crate) struct Common {
 /// Where computations happen.
 #[derive(Debug, Args)]
 pub(crate) struct DeviceArgs {
-    /// Where to compute: flex, tch, tch:cuda:N, wgpu, vulkan, cuda:N; `scgs doctor` lists what this build has
+    /// Where to compute: flex, tch, tch:cuda:N, wgpu, vulkan, cuda:N, remote:ws://HOST:PORT; `scgs doctor` lists what this build has
     #[arg(long, default_value = "flex")]
     pub device: String,
 }
@@ -157,6 +159,9 @@ pub(crate) struct RunArgs {
     /// Folder for transformed pictures: a later run on the same data decodes none; the results are the same
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
+    /// Stay within this memory, such as 4GiB: less is made ahead and painted together, and the results are the same
+    #[arg(long, value_name = "SIZE")]
+    pub max_memory: Option<scgs_debias::memory::MemoryBudget>,
     /// Print the plan, with time and disk estimates from a short calibration, and stop
     #[arg(long)]
     pub dry_run: bool,
@@ -332,6 +337,7 @@ impl Cli {
             Command::TrainInpainter(a) => a.common.quiet,
             Command::Predict(a) => a.common.quiet,
             Command::Cam(a) => a.common.quiet,
+            Command::Serve(a) => a.common.quiet,
             Command::Cluster(a) => a.common.quiet,
             Command::Export(a) => a.common.quiet,
             Command::Fixtures(a) => a.common.quiet,

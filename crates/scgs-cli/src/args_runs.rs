@@ -28,6 +28,9 @@ pub(crate) struct SynthesizeArgs {
     /// Pictures without objects for the classical fill (composed data sets bring their own)
     #[arg(long, value_name = "DIR")]
     pub backgrounds: Option<PathBuf>,
+    /// Stay within this memory, such as 4GiB: fewer pictures are painted together, and they are the same
+    #[arg(long, value_name = "SIZE")]
+    pub max_memory: Option<scgs_debias::memory::MemoryBudget>,
     /// Compute on this device of the same kind; the run keeps the name of --device
     #[arg(long, value_name = "DEVICE")]
     pub on: Option<String>,
@@ -70,6 +73,20 @@ pub(crate) struct SimulateArgs {
     /// Name of the files to write, .json and .svg
     #[arg(long, value_name = "FILE", default_value = "docs/experiments/scale")]
     pub out: PathBuf,
+    /// Options of every command.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `scgs serve`
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Address and port to listen on. The traffic is not encrypted: beyond this machine, use a network that you trust or a tunnel
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7341")]
+    pub listen: std::net::SocketAddr,
+    /// What is lent.
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// Options of every command.
     #[command(flatten)]
     pub common: Common,

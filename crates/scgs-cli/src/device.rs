@@ -22,7 +22,7 @@ pub(crate) struct Family {
 }
 
 /// Every family.
-pub(crate) const FAMILIES: [Family; 5] = [
+pub(crate) const FAMILIES: [Family; 6] = [
     Family {
         name: "flex",
         feature: "flex",
@@ -58,6 +58,13 @@ pub(crate) const FAMILIES: [Family; 5] = [
         needs: "an NVIDIA driver and CUDA's run-time compiler (libcuda, libnvrtc)",
         install: "NVIDIA's driver and the CUDA toolkit",
     },
+    Family {
+        name: "remote",
+        feature: "remote",
+        compiled: cfg!(feature = "remote"),
+        needs: "a device that `scgs serve` lends, and its token in SCGS_REMOTE_TOKEN",
+        install: "a build with the feature `remote` there too",
+    },
 ];
 
 /// Why a device cannot be used. Every message names the device and the next step.
@@ -70,11 +77,22 @@ pub(crate) enum DeviceError {
     )]
     NotCompiled { name: String, feature: &'static str, needs: &'static str },
     #[error(
-        "device `{name}`: `{family}` takes no such index; write flex, tch, tch:cuda:N, wgpu, vulkan or cuda:N, N from 0"
+        "device `{name}`: `{family}` takes no such index; write flex, tch, tch:cuda:N, wgpu, vulkan, cuda:N (N from 0) or remote:ws://HOST:PORT"
     )]
     Index { name: String, family: &'static str },
     #[error("device `{name}` is compiled in but does not work here ({reason}); it needs {needs}: install {install}")]
     Absent { name: String, reason: String, needs: &'static str, install: &'static str },
+    #[cfg(feature = "remote")]
+    #[error(
+        "device `{name}`: the server refuses the token; {TOKEN} must be the one that `scgs serve` was started with"
+    )]
+    Refused { name: String },
+    #[cfg(feature = "remote")]
+    #[error("device `{name}`: {reason}; `scgs serve --listen ADDRESS:PORT` must run there")]
+    Unreachable { name: String, reason: String },
+    #[cfg(feature = "remote")]
+    #[error("{TOKEN} is not UTF-8")]
+    Token,
 }
 
 /// The family of a device's name.
@@ -113,6 +131,11 @@ pub(crate) fn open(name: &str) -> Result<Device, DeviceError> {
         ("cuda", index) => {
             number(index.unwrap_or("0")).map(|n| -> Box<dyn FnOnce() -> Device> { Box::new(move || Device::cuda(n)) })
         }
+        #[cfg(feature = "remote")]
+        ("remote", Some(url)) if url.starts_with("ws://") => {
+            let device = remote(name, url)?;
+            Some(Box::new(move || device))
+        }
         _ => None,
     };
     let _ = number;
@@ -136,6 +159,32 @@ fn torch(index: Option<&str>) -> Option<Box<dyn FnOnce() -> Device>> {
             Some(Box::new(move || Device::libtorch_cuda(number)))
         }
     }
+}
+
+/// The variable with the secret that client and server share.
+#[cfg(feature = "remote")]
+pub(crate) const TOKEN: &str = "SCGS_REMOTE_TOKEN";
+
+/// The token, where one is set. It comes from the environment alone, so that no command line and no file of a run has it.
+#[cfg(feature = "remote")]
+pub(crate) fn token() -> Result<Option<String>, DeviceError> {
+    match std::env::var(TOKEN) {
+        Ok(token) => Ok(Some(token).filter(|token| !token.is_empty())),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => Err(DeviceError::Token),
+    }
+}
+
+/// The first device of a server.
+#[cfg(feature = "remote")]
+fn remote(name: &str, url: &str) -> Result<Device, DeviceError> {
+    use burn::remote::{ConnectError, RemoteHost};
+    let host = RemoteHost::websocket(url).with_credential(token()?.unwrap_or_default());
+    let name = name.to_owned();
+    Device::remote_options(&host).init().map_err(|error| match error {
+        ConnectError::Unauthorized => DeviceError::Refused { name },
+        other => DeviceError::Unreachable { name, reason: other.to_string() },
+    })
 }
 
 /// Whether a small product is right.

@@ -160,6 +160,13 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "serve",
+        &[(
+            "SCGS_REMOTE_TOKEN=secret scgs serve --device cuda:0",
+            "then, with the same token, `scgs run --device remote:ws://127.0.0.1:7341`; needs the feature `remote`",
+        )],
+    ),
+    (
         "doctor",
         &[
             ("scgs doctor", "which devices this build has, and how fast they are here"),
@@ -218,7 +225,7 @@ mod tests {
                 found.unwrap_or_else(|| panic!("`scgs {}` needs an example in help.rs", sub.get_name()));
             for (line, _) in *examples {
                 // A shell takes away what is redirected.
-                let words = line.split(' ').take_while(|word| *word != ">");
+                let words = line.split(' ').skip_while(|word| *word != "scgs").take_while(|word| *word != ">");
                 let matches = command().try_get_matches_from(words).unwrap_or_else(|e| panic!("{line}\n{e}"));
                 assert_eq!(matches.subcommand_name(), Some(*name), "{line}");
             }

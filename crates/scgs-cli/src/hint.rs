@@ -1,6 +1,16 @@
-//! The line below an error: where to look next.
+//! What is said about an error: its text, and the line below it that says where to look next.
 
 use scgs_debias::Error;
+
+/// An error with its causes. A cause whose text stands there already is left out: the libraries' messages quote what they
+/// come from.
+pub(crate) fn text(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |text, cause| match cause.to_string() {
+        cause if text.is_empty() => cause,
+        cause if text.contains(&cause) => text,
+        cause => format!("{text}: {cause}"),
+    })
+}
 
 /// What helps with an error; `command` is the one that failed. Messages say what is wrong and what was expected; this
 /// line names the command or page that shows more.
@@ -33,7 +43,7 @@ pub(crate) fn hint(error: &anyhow::Error, command: &str) -> Option<String> {
     if let Some(hint) = of_run {
         return Some(hint.to_owned());
     }
-    let text = format!("{error:#}");
+    let text = text(error);
     if text.contains("device `") {
         return Some("`scgs doctor` lists the devices of this build and machine".to_owned());
     }
@@ -43,6 +53,15 @@ pub(crate) fn hint(error: &anyhow::Error, command: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let error = || Error::from(fs_err::read("no/such/file").unwrap_err());
+        let (own, io) = (error().to_string(), std::error::Error::source(&error()).unwrap().to_string());
+        assert!(own.contains(&io), "{own}");
+        assert_eq!(text(&error().into()), own);
+        assert_eq!(text(&anyhow::Error::from(error()).context("while reading")), format!("while reading: {own}"));
+    }
 
     #[test]
     fn every_error_leads_somewhere() {

@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     match dispatch(cli) {
         Ok(code) => code,
         Err(error) => {
-            progress::error(&format!("{error:#}"), hint::hint(&error, &command).as_deref());
+            progress::error(&hint::text(&error), hint::hint(&error, &command).as_deref());
             let interrupted =
                 matches!(error.downcast_ref::<scgs_debias::Error>(), Some(scgs_debias::Error::Interrupted { .. }));
             ExitCode::from(if interrupted { INTERRUPTED } else { BAD_INPUT })
@@ -87,6 +87,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::TrainInpainter(args) => commands::train_inpainter::run(&args),
         Command::Predict(args) => commands::predict::run(&args),
         Command::Cam(args) => commands::cam::run(&args),
+        Command::Serve(args) => commands::serve::run(&args),
         Command::Cluster(args) => commands::cluster::run(&args),
         Command::Export(args) => commands::export::run(&args),
         Command::Reference(args) => commands::reference::run(&args),

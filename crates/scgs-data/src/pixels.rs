@@ -8,7 +8,7 @@ use std::{
 };
 
 use fast_image_resize as fir;
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Rgb, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Rgb, RgbImage, metadata::Orientation};
 
 use crate::Prepare;
 
@@ -75,18 +75,37 @@ pub enum PictureProblem {
 /// from the header, before memory is asked for), truncated or damaged.
 pub fn read_rgb(path: impl AsRef<Path>) -> Result<RgbImage, PictureError> {
     let path = path.as_ref();
-    read_dynamic(path).map(to_rgb8).map_err(|problem| PictureError { path: path.to_owned(), problem })
+    let (picture, orientation) =
+        read_as_stored(path).map_err(|problem| PictureError { path: path.to_owned(), problem })?;
+    // Turning takes a copy, which of 8 bits is the smaller one.
+    let mut picture = DynamicImage::ImageRgb8(to_rgb8(picture));
+    picture.apply_orientation(orientation);
+    Ok(picture.into_rgb8())
 }
 
 /// The decoded, upright picture in its own colour type.
 pub(crate) fn read_dynamic(path: &Path) -> Result<DynamicImage, PictureProblem> {
+    let (mut picture, orientation) = read_as_stored(path)?;
+    picture.apply_orientation(orientation);
+    Ok(picture)
+}
+
+/// The decoded picture, and how it has to be turned.
+fn read_as_stored(path: &Path) -> Result<(DynamicImage, Orientation), PictureProblem> {
     // `fs_err` would repeat the path that `PictureError` shows.
     #[expect(clippy::disallowed_methods, reason = "the error names the path already")]
     let bytes = std::fs::read(path).map_err(PictureProblem::Io)?;
     if bytes.is_empty() {
         return Err(PictureProblem::Empty);
     }
-    let reader = ImageReader::new(Cursor::new(&bytes)).with_guessed_format().map_err(PictureProblem::Io)?;
+    // A decoder that panics on damaged data has read a bad picture, which must not end a run of days: it is reported like
+    // any other. Nothing that the decoder may have left half done outlives the call.
+    std::panic::catch_unwind(|| decode(&bytes))
+        .unwrap_or_else(|_| Err(PictureProblem::Decode("its decoder gave up on damaged data".to_owned())))
+}
+
+fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), PictureProblem> {
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(PictureProblem::Io)?;
     let format = reader.format().ok_or(PictureProblem::Format)?;
     if !matches!(format, ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP) {
         return Err(PictureProblem::Format);
@@ -100,13 +119,11 @@ pub(crate) fn read_dynamic(path: &Path) -> Result<DynamicImage, PictureProblem> 
         return Err(PictureProblem::TooLarge { width, height });
     }
     // The JPEG decoder fills what is missing with grey and reports nothing.
-    if format == ImageFormat::Jpeg && !jpeg_is_complete(&bytes) {
+    if format == ImageFormat::Jpeg && !jpeg_is_complete(bytes) {
         return Err(PictureProblem::Truncated);
     }
     let orientation = decoder.orientation().map_err(decode_problem)?;
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(decode_problem)?;
-    picture.apply_orientation(orientation);
-    Ok(picture)
+    Ok((DynamicImage::from_decoder(decoder).map_err(decode_problem)?, orientation))
 }
 
 fn decode_problem(error: ImageError) -> PictureProblem {

@@ -175,6 +175,18 @@ pub enum Error {
         /// Bytes.
         free: f64,
     },
+    /// Occurs when a run cannot stay within its memory budget; nothing has begun.
+    #[error("{what} needs about {needed}, --max-memory is {budget}: raise it, or {advice}")]
+    Memory {
+        /// What does not fit.
+        what: String,
+        /// The smallest budget with which it does.
+        needed: String,
+        /// The budget.
+        budget: String,
+        /// What makes the run smaller.
+        advice: String,
+    },
     /// Occurs when a stage is asked for alone and one before it is not finished.
     #[error("{stage} needs {needs}, which is not finished: run `scgs run --until masks` with the same options first")]
     NotReady {

@@ -9,12 +9,10 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use scgs_data::{Batches, Normalisation, Pack, PackError, PictureError, Prepare, atomic, load_batch};
 use scgs_models::{Architecture, Network};
 
-use crate::{Context, Error, run_folder::table_error};
+use crate::{Context, Error, memory::Share, run_folder::table_error};
 
-/// Pictures per forward pass; bounds memory, does not change any result.
+/// Pictures per forward pass. Convolutions compute them side by side, so another number would change last digits.
 const BATCH: usize = 16;
-/// Batches made while one is computed on.
-const AHEAD: usize = 2;
 
 /// Features of a list of pictures.
 #[derive(Debug, Clone, PartialEq)]
@@ -155,9 +153,16 @@ pub struct Input {
     pub architecture: Architecture,
     /// Side of the square input in pixels.
     pub size: usize,
+    /// How many batches are made ahead.
+    pub memory: Share,
 }
 
 impl Input {
+    /// Without a memory budget.
+    pub fn new(architecture: Architecture, size: usize) -> Self {
+        Self { architecture, size, memory: Share::default() }
+    }
+
     /// Scaling of the architecture.
     pub fn normalisation(self) -> Normalisation {
         Normalisation { mean: self.architecture.mean(), std: self.architecture.std() }
@@ -190,7 +195,7 @@ impl Input {
         if pack.is_none() {
             paths.drain(..done);
         }
-        Ok(Batches::new(paths, self.prepare(), BATCH, AHEAD, pack.map(Arc::new)).skip(skip))
+        Ok(Batches::new(paths, self.prepare(), BATCH, self.memory.ahead.get(), pack.map(Arc::new)).skip(skip))
     }
 
     /// The packed cache of `stage` where the context has a folder for it; it is built first where it is missing or stale.

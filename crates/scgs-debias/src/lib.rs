@@ -37,6 +37,7 @@ pub mod logs;
 pub mod look;
 pub mod mask_quality;
 pub mod measures;
+pub mod memory;
 pub mod methods;
 pub mod minibatch;
 mod object_masks;

@@ -20,6 +20,7 @@ use crate::{
     arms::{Arm, Pictures},
     diagnostics,
     lock::{self, Lock},
+    memory::{MemoryBudget, Share},
     results, run_folder,
     selection::Criterion,
     settings::InpainterKind,
@@ -62,6 +63,8 @@ pub struct Plan {
     pub accept_counts: bool,
     /// What is computed after the arms.
     pub afterwards: Afterwards,
+    /// The memory that may be taken; no result depends on it, so it is no part of the run's identity.
+    pub memory: Option<MemoryBudget>,
 }
 
 /// What is computed for people when the arms are finished: it takes seconds, and no stage reads it. Each includes the ones
@@ -191,6 +194,7 @@ pub struct Opened {
     small_model: Option<PathBuf>,
     backgrounds: Option<PathBuf>,
     prompts: Vec<Vec<String>>,
+    memory: Share,
 }
 
 impl Opened {
@@ -204,6 +208,7 @@ impl Opened {
             backgrounds: self.backgrounds.as_deref(),
             small_model: self.small_model.as_deref(),
             prompts: &self.prompts,
+            memory: self.memory,
         }
     }
 }
@@ -270,8 +275,10 @@ fn open_as(plan: &Plan, seed: u64, context: &Context<'_>, part: Option<&str>) ->
     });
     let prompts = (0..grouped.index().classes.len()).map(|label| plan.definition.prompts_of(label)).collect();
     (context.report)(Event::Opened { folder: folder.root().to_owned() });
-    let mut opened = Opened { grouped, balanced, parent, folder, weights, small_model, backgrounds, prompts };
+    let memory = Share::default();
+    let mut opened = Opened { grouped, balanced, parent, folder, weights, small_model, backgrounds, prompts, memory };
     let needs = Needs::of(opened.inputs(plan));
+    opened.memory = needs.memory(&plan.settings).share(plan.memory)?;
     opened.folder = opened.folder.needing(needs);
     Ok(opened)
 }

@@ -147,6 +147,7 @@ mod tests {
             backgrounds: None,
             device: "flex".into(),
             afterwards: crate::pipeline::Afterwards::Nothing,
+            memory: None,
             accept_counts: false,
         }
     }

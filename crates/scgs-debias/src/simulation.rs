@@ -79,6 +79,7 @@ pub fn run(
         backgrounds: Some(&backgrounds),
         small_model: None,
         prompts: &prompts,
+        memory: crate::memory::Share::default(),
     };
     let lock = Lock::whole(run.root(), context)?;
     pictures::run(inputs, context)?;

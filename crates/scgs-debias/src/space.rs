@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use crate::{Error, settings::TrainMode, stages::Inputs};
+use crate::{Error, Settings, memory, settings::TrainMode, stages::Inputs};
 use scgs_data::Split;
 
 /// Pictures whose size is looked at.
@@ -61,6 +61,12 @@ impl Needs {
             // Weights, optimiser, average, and up to four selected models; one more while the newest is written.
             checkpoints: if full { (settings.checkpoint.keep + 1) as f64 * 7.0 } else { 0.0 },
         }
+    }
+
+    /// What decides the memory of the run.
+    pub(crate) fn memory(&self, settings: &Settings) -> memory::Needs {
+        let count = |n: f64| n as usize;
+        memory::Needs::of(settings, count(self.train + self.val), count(self.added), self.model, self.picture)
     }
 
     /// What a stage writes at most, in bytes.

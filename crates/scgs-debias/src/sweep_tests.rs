@@ -85,6 +85,7 @@ fn sweep(points: Vec<Candidate>) -> Sweep {
         device: "flex".into(),
         accept_counts: false,
         afterwards: crate::pipeline::Afterwards::Nothing,
+        memory: None,
     };
     Sweep { base, points, by: Criterion::WorstClass, seeds: vec![0, 1] }
 }

@@ -294,6 +294,16 @@ fn damaged_files_are_refused_with_their_path() {
 }
 
 #[test]
+fn an_empty_last_layer_of_a_billion_classes_asks_for_no_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("huge.safetensors");
+    let header = br#"{"fc.weight":{"dtype":"F32","shape":[1099511627776,0],"data_offsets":[0,0]}}"#;
+    fs_err::write(&path, [&(header.len() as u64).to_le_bytes()[..], header].concat()).unwrap();
+    let error = load(Architecture::ResNet18, &path, None, HeadPolicy::Keep, &Device::flex()).unwrap_err();
+    assert!(error.to_string().contains("1099511627776 classes, at most 65536"), "{error}");
+}
+
+#[test]
 fn a_weight_that_is_no_number_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weights.safetensors");

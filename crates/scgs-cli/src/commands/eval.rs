@@ -41,7 +41,7 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
     let network = scgs_models::load(args.arch, &args.weights, Some(classes), HeadPolicy::Keep, &device)?;
     let context = Context { device, cancelled: &CANCELLED, report: &progress::show, cache: None };
     let samples = grouped.index().of(split);
-    let input = Input { architecture: args.arch, size: settings.backbone.input_size };
+    let input = Input::new(args.arch, settings.backbone.input_size);
     let predictions =
         evaluate::predict_pictures(&context, &network.fold_batch_norm(), input, grouped.index(), &samples)?;
     let report = evaluate::report(&grouped, &predictions, split)?;

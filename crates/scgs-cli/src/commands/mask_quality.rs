@@ -35,6 +35,7 @@ pub(crate) fn run(args: &MaskQualityArgs) -> anyhow::Result<ExitCode> {
         device: args.device.device.clone(),
         accept_counts: false,
         afterwards: Afterwards::Nothing,
+        memory: None,
     };
     let context = Context { device, cancelled: &CANCELLED, report: &progress::show, cache: None };
     let mut opened = Vec::new();

@@ -41,6 +41,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         device: args.device.device.clone(),
         accept_counts: args.data.accept_counts,
         afterwards: Afterwards::Chain,
+        memory: args.max_memory,
     };
     anyhow::ensure!(
         (0.0..=1e6).contains(&args.watch.watchdog),

@@ -114,6 +114,7 @@ fn plan(args: &SuiteArgs, suite: &Suite, cell: &Cell) -> anyhow::Result<Plan> {
         device: args.device.device.clone(),
         accept_counts: args.accept_counts,
         afterwards: if cell.search { Afterwards::Nothing } else { Afterwards::Diagnostics },
+        memory: None,
     };
     // Missing files are found before hours of work, not after.
     plan.weights().with_context(of_cell)?;

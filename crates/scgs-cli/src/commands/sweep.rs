@@ -35,6 +35,7 @@ pub(crate) fn run(args: &SweepArgs) -> anyhow::Result<ExitCode> {
             device: args.device.device.clone(),
             accept_counts: args.data.accept_counts,
             afterwards: Afterwards::Nothing,
+            memory: None,
         },
         points,
         by: args.by,

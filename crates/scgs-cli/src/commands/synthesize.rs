@@ -30,6 +30,7 @@ pub(crate) fn run(args: &SynthesizeArgs) -> anyhow::Result<ExitCode> {
         device: name.clone(),
         accept_counts: args.data.accept_counts,
         afterwards: Afterwards::Nothing,
+        memory: args.max_memory,
     };
     let context = Context { device: device::open(on)?, cancelled: &CANCELLED, report: &progress::show, cache: None };
     let done = pipeline::paint_shard(&plan.without_impossible_arms(), args.seed, args.shard, &context)?;

@@ -13,7 +13,7 @@ use scgs_debias::{
 use serde::Serialize;
 
 use super::{definition, print, print_json};
-use crate::{CANCELLED, args_train::TrainArgs, device, files, progress, table};
+use crate::{CANCELLED, args_train::TrainArgs, device, files, hint, progress, table};
 
 /// What `--json` prints: a row of `results.json` with what it is about.
 #[derive(Serialize)]
@@ -66,7 +66,7 @@ fn plan(args: &TrainArgs) -> anyhow::Result<(Plan, Arm)> {
     let arm = args.method.parse::<Arm>().map_err(|e| problems.push(e.to_string())).ok();
     let device = device::open(&args.device.device).map_err(|e| problems.push(e.to_string())).ok();
     if let Err(error) = files::check_output_folder(&args.out) {
-        problems.push(format!("{error:#}"));
+        problems.push(hint::text(&error));
     }
     if let Some(settings) = &settings
         && settings.backbone.architecture != args.arch
@@ -86,6 +86,7 @@ fn plan(args: &TrainArgs) -> anyhow::Result<(Plan, Arm)> {
             device: args.device.device.clone(),
             accept_counts: args.data.accept_counts,
             afterwards: Afterwards::Nothing,
+            memory: None,
         };
         problems.extend(pipeline::refusals(&plan, arm, args.seed, &args.out, &device));
         if problems.is_empty() {

@@ -76,6 +76,7 @@ impl Job {
         add("--runs", Some(path(&args.runs)));
         add("--backgrounds", args.backgrounds.as_deref().map(path));
         add("--device", Some(args.device.device.clone()));
+        add("--max-memory", args.max_memory.map(|budget| budget.words()));
         if data.accept_counts {
             words.push("--accept-counts".to_owned());
         }

@@ -279,6 +279,7 @@ mod tests {
             backgrounds: None,
             small_model: None,
             prompts: &[],
+            memory: crate::memory::Share::default(),
         };
         let cancelled = AtomicBool::new(false);
         let context = Context { device: Device::flex(), cancelled: &cancelled, report: &|_| {}, cache: None };

@@ -22,7 +22,7 @@ use burn::tensor::Device;
 use scgs_data::{Index, Sample, Split};
 use scgs_models::{HeadPolicy, Network};
 
-use crate::{Context, Error, RunFolder, Settings, features::Input};
+use crate::{Context, Error, RunFolder, Settings, features::Input, memory::Share};
 
 /// What every stage works on. There is no group attribute in here: nothing downstream of it can use one.
 #[derive(Debug, Clone, Copy)]
@@ -41,17 +41,21 @@ pub struct Inputs<'a> {
     pub small_model: Option<&'a Path>,
     /// What to paint, per class: one prompt or several, which are used in turn.
     pub prompts: &'a [Vec<String>],
+    /// What is made ahead and painted together.
+    pub memory: Share,
 }
 
 impl<'a> Inputs<'a> {
     /// What reading a finished run's files takes: no stage can be run from it.
     pub(crate) fn for_reading(index: &'a Index, settings: &'a Settings, folder: &'a RunFolder) -> Self {
-        Self { index, settings, folder, weights: None, backgrounds: None, small_model: None, prompts: &[] }
+        let memory = Share::default();
+        Self { index, settings, folder, weights: None, backgrounds: None, small_model: None, prompts: &[], memory }
     }
 
     /// How pictures enter the network.
     pub fn input(&self) -> Input {
-        Input { architecture: self.settings.backbone.architecture, size: self.settings.backbone.input_size }
+        let backbone = &self.settings.backbone;
+        Input { architecture: backbone.architecture, size: backbone.input_size, memory: self.memory }
     }
 
     /// Number of classes.

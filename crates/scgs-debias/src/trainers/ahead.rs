@@ -11,9 +11,6 @@ use crate::{
     minibatch::{self, Batch, Schedule, Visits},
 };
 
-/// Batches made ahead of the one in use; bounds memory, does not change any result.
-const AHEAD: usize = 2;
-
 /// The batches of a training run from some place on.
 struct Plan<'a> {
     visits: &'a Visits,
@@ -52,6 +49,8 @@ struct Asked<'a> {
     waiting: VecDeque<(usize, usize)>,
     ask: Sender<Batch>,
     given: Receiver<Result<Vec<f32>, Error>>,
+    /// Batches made ahead of the one in use; bounds memory, does not change any result.
+    ahead: usize,
 }
 
 impl Asked<'_> {
@@ -68,7 +67,7 @@ impl Asked<'_> {
         }
         assert_eq!(self.waiting.pop_front(), Some(wanted.place), "training asks in the order of its schedule");
         let values = self.given.recv().expect("the thread answers or the scope panics");
-        while self.waiting.len() < AHEAD
+        while self.waiting.len() < self.ahead
             && let Some(batch) = self.plan.next()
         {
             self.ask(batch);
@@ -78,8 +77,9 @@ impl Asked<'_> {
 }
 
 /// Runs `train` with a function that gives the values of a batch. Batches are asked for in the order of `schedule` and
-/// `visits`, from any place of it on; `make` works on another thread, up to two batches in advance.
+/// `visits`, from any place of it on; `make` works on another thread, up to `ahead` batches in advance.
 pub(super) fn with_batches<R>(
+    ahead: usize,
     visits: &Visits,
     schedule: &Schedule,
     make: impl Fn(&Batch) -> Result<Vec<f32>, Error> + Sync,
@@ -97,7 +97,7 @@ pub(super) fn with_batches<R>(
             }
         });
         let plan = Plan { visits, schedule, epoch: 0, batches: Vec::new(), at: 0 };
-        let asked = RefCell::new(Asked { plan, waiting: VecDeque::new(), ask, given });
+        let asked = RefCell::new(Asked { plan, waiting: VecDeque::new(), ask, given, ahead });
         train(&|batch| asked.borrow_mut().values(batch))
     })
 }
@@ -142,8 +142,8 @@ mod tests {
     fn every_batch_gets_its_own_values_from_any_place_on() {
         let all = drawn();
         // Three batches an epoch: the second start is the second batch of epoch 2, the third one the last of it.
-        for from in [0, 4, 5] {
-            with_batches(&visits(), &schedule(), rows, |values| {
+        for (from, ahead) in [(0, 2), (4, 2), (5, 2), (0, 1), (5, 1)] {
+            with_batches(ahead, &visits(), &schedule(), rows, |values| {
                 for batch in &all[from..] {
                     assert_eq!(values(batch).unwrap(), rows(batch).unwrap());
                 }
@@ -158,7 +158,7 @@ mod tests {
             (1, 1) => Err(Error::NoBatch { stage: "t".to_owned() }),
             _ => rows(batch),
         };
-        with_batches(&visits(), &schedule(), make, |values| {
+        with_batches(2, &visits(), &schedule(), make, |values| {
             values(&all[0]).unwrap();
             assert!(matches!(values(&all[1]), Err(Error::NoBatch { .. })));
         });

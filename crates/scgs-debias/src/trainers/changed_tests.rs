@@ -19,7 +19,7 @@ type Files = Vec<(u64, PathBuf)>;
 
 /// Two pictures of 16 x 16 that fill the input exactly, as (files, values of the one and of the other).
 fn two(dir: &Path) -> (Files, Input, Vec<f32>, Vec<f32>) {
-    let input = Input { architecture: Architecture::ResNet18, size: 16 };
+    let input = Input::new(Architecture::ResNet18, 16);
     let files: Files = (0..2).map(|i| (i, dir.join(format!("{i}.png")))).collect();
     gradient(&files[0].1, 16, 0);
     gradient(&files[1].1, 16, 200);
@@ -90,7 +90,7 @@ fn masktune_blackens_what_is_attended_by_more_than_two_deviations() {
     let architecture = Architecture::EfficientNetLite0;
     let network = scgs_models::load(architecture, &weights, None, HeadPolicy::Keep, &context.device).unwrap();
     let network = network.fold_batch_norm();
-    let input = Input { architecture, size: 224 };
+    let input = Input::new(architecture, 224);
     for (name, left) in [("left.png", 4i64), ("right.png", 120)] {
         let path = dir.path().join(name);
         animal(&path, left);

@@ -107,43 +107,44 @@ impl Trainer for NetworkTrainer<'_> {
             beside: &|| watch.borrow().keep(name),
             restore: &|models: &Vec<Network>, beside| watch.borrow_mut().take_back(name, &models[0], &beside),
         };
-        let (models, metrics) = ahead::with_batches(&visits, &schedule, make, |ready| {
-            let load = |batch: &Batch| -> Result<Tensor<4>, Error> {
-                let values = match &masks {
-                    // What is masked depends on a network, which stays on this thread.
-                    Some((network, sigmas)) => {
-                        changed::blackened(network, input, context, &paths(&batch.rows()), *sigmas)?
-                    }
-                    None => ready(batch)?,
+        let (models, metrics) =
+            ahead::with_batches(self.inputs.memory.ahead.get(), &visits, &schedule, make, |ready| {
+                let load = |batch: &Batch| -> Result<Tensor<4>, Error> {
+                    let values = match &masks {
+                        // What is masked depends on a network, which stays on this thread.
+                        Some((network, sigmas)) => {
+                            changed::blackened(network, input, context, &paths(&batch.rows()), *sigmas)?
+                        }
+                        None => ready(batch)?,
+                    };
+                    let shape = [batch.items.len(), 3, input.size, input.size];
+                    Ok(Tensor::from_data(TensorData::new(values, shape), &device))
                 };
-                let shape = [batch.items.len(), 3, input.size, input.size];
-                Ok(Tensor::from_data(TensorData::new(values, shape), &device))
-            };
-            minibatch::train_kept(
-                context,
-                stage,
-                models,
-                &schedule,
-                &visits,
-                &targets,
-                objective.as_mut(),
-                &|models: &Vec<Network>, batch| Ok(forward(models, load(batch)?, outputs)),
-                &mut |models, metrics| {
-                    if !last {
-                        return Ok(ControlFlow::Continue(()));
-                    }
-                    // `valid` takes a copy of the running statistics, which clones share.
-                    let network = models[0].valid();
-                    let folded = network.clone().fold_batch_norm();
-                    let probabilities = of_files(store, context, classes, &folded, validation)?;
-                    let line = LogLine { phase: name, metrics: metrics.clone(), validation: None };
-                    let model = || Trained::Network(Box::new(network.clone()));
-                    let stop = watch.borrow_mut().offer(line, &probabilities, &model);
-                    Ok(if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-                },
-                Some(&keeping),
-            )
-        })?;
+                minibatch::train_kept(
+                    context,
+                    stage,
+                    models,
+                    &schedule,
+                    &visits,
+                    &targets,
+                    objective.as_mut(),
+                    &|models: &Vec<Network>, batch| Ok(forward(models, load(batch)?, outputs)),
+                    &mut |models, metrics| {
+                        if !last {
+                            return Ok(ControlFlow::Continue(()));
+                        }
+                        // `valid` takes a copy of the running statistics, which clones share.
+                        let network = models[0].valid();
+                        let folded = network.clone().fold_batch_norm();
+                        let probabilities = of_files(store, context, classes, &folded, validation)?;
+                        let line = LogLine { phase: name, metrics: metrics.clone(), validation: None };
+                        let model = || Trained::Network(Box::new(network.clone()));
+                        let stop = watch.borrow_mut().offer(line, &probabilities, &model);
+                        Ok(if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+                    },
+                    Some(&keeping),
+                )
+            })?;
         if !last {
             metrics.into_iter().for_each(|metrics| self.watch.note(LogLine { phase: name, metrics, validation: None }));
         }

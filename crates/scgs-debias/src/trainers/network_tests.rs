@@ -64,6 +64,7 @@ fn trained(dir: &Path, method: Method, settings: &Settings, steps: usize) -> Res
         backgrounds: None,
         small_model: None,
         prompts: &[],
+        memory: crate::memory::Share::default(),
     };
     let cancelled = AtomicBool::new(false);
     let taken = AtomicUsize::new(0);

@@ -40,6 +40,7 @@ fn with_store(cached: bool, work: impl FnOnce(&Store, &[PathBuf])) {
         backgrounds: None,
         small_model: None,
         prompts: &[],
+        memory: crate::memory::Share::default(),
     };
     let (cancelled, cache) = (AtomicBool::new(false), dir.path().join("cache"));
     let context =

@@ -17,6 +17,9 @@ use crate::{Architecture, Network, initial, names};
 /// The largest file that is read: ten times the largest network here.
 const FILE_LIMIT: u64 = 2 << 30;
 
+/// The most classes that a last layer in a file may have; ImageNet-21k has 21,843.
+const MOST_CLASSES: usize = 1 << 16;
+
 /// What happens to the last layer when weights are loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadPolicy {
@@ -72,6 +75,11 @@ pub fn load(
     let fc = if architecture == Architecture::EfficientNetLite0 { "_fc" } else { "fc" };
     let [weight, bias] = ["weight", "bias"].map(|leaf| format!("{fc}.{leaf}"));
     let found = tensors.get(&weight).and_then(|tensor| tensor.shape.first().copied());
+    // An empty tensor may claim any shape, and the network is made before the shapes are compared.
+    if let Some(found) = found.filter(|&found| found > MOST_CLASSES) {
+        let reason = format!("its last layer has {found} classes, at most {MOST_CLASSES} are read");
+        return Err(WeightsError::Malformed { path: path.to_owned(), reason });
+    }
     let classes = classes.or(found);
     let network = architecture.skeleton(classes.unwrap_or(1), device);
     if let HeadPolicy::Replace { seed } = head

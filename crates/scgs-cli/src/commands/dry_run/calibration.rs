@@ -44,6 +44,8 @@ pub(super) struct Calibration {
     pub(super) png: f64,
     /// Its bytes.
     pub(super) png_bytes: f64,
+    /// Bytes of a decoded picture, 3 a pixel.
+    pub(super) picture_bytes: f64,
     /// Bytes of the network's parameters.
     pub(super) model_bytes: f64,
     /// Largest memory of this process so far, where the system tells.
@@ -62,7 +64,7 @@ impl Calibration {
         device: &Device,
     ) -> anyhow::Result<Self> {
         let architecture = settings.backbone.architecture;
-        let input = Input { architecture, size: settings.backbone.input_size };
+        let input = Input::new(architecture, settings.backbone.input_size);
         let step = (paths.len() / SAMPLE).max(1);
         let sample: Vec<PathBuf> = paths.iter().step_by(step).take(SAMPLE).cloned().collect();
         let n = sample.len() as f64;
@@ -70,9 +72,10 @@ impl Calibration {
         let values = load().map_err(|bad| anyhow::anyhow!("{}", bad[0])).context("calibration")?;
         let decode = fastest(3, || drop(load())) / n;
 
-        let (mut png, mut png_bytes) = (0.0, 0.0);
+        let (mut png, mut png_bytes, mut picture_bytes) = (0.0, 0.0, 0.0);
         for path in &sample {
             let picture = read_rgb(path)?;
+            picture_bytes += picture.as_raw().len() as f64 / n;
             let clock = Instant::now();
             let mut bytes = Vec::new();
             picture.write_with_encoder(image::codecs::png::PngEncoder::new(&mut bytes))?;
@@ -136,6 +139,7 @@ impl Calibration {
             region,
             png,
             png_bytes,
+            picture_bytes,
             model_bytes,
             peak: peak_memory(),
             peak_per_picture,

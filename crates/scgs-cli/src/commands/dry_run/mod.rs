@@ -9,6 +9,7 @@ use scgs_cam::Repaint;
 use scgs_data::{ReadOptions, Split};
 use scgs_debias::{
     arms::{Arm, Pictures},
+    memory::{MemoryBudget, Needs},
     methods::Method,
     pipeline::Plan,
     requirements::{self, Missing},
@@ -27,6 +28,18 @@ const MISTAKES: f64 = 0.1;
 const CRITERIA: f64 = 4.0;
 /// A real pass costs more than a trial in good order; an estimate that is too high annoys less.
 const COPIES_OF_FEATURES: f64 = 3.0;
+
+/// What --max-memory allows.
+#[derive(Debug, Serialize)]
+struct Memory {
+    budget_bytes: u64,
+    /// Estimated, of all stages.
+    peak_bytes: f64,
+    /// Batches made ahead.
+    ahead: usize,
+    /// Pictures painted together, at most.
+    painted: usize,
+}
 
 /// How many pictures each split has.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -60,6 +73,7 @@ struct Report<'a> {
     seconds: f64,
     bytes: f64,
     peak_bytes: Option<f64>,
+    memory: Option<Memory>,
     calibration: Option<Calibration>,
     missing: &'a [Missing],
     settings: &'a scgs_debias::Settings,
@@ -80,6 +94,10 @@ pub(super) fn run(args: &RunArgs, plan: &Plan, device: &Device) -> anyhow::Resul
         _ => Vec::new(),
     };
     let total = |of: fn(&Row) -> f64| rows.iter().map(of).sum::<f64>() * args.seeds as f64;
+    let memory = match (plan.memory, sizes, &calibration) {
+        (Some(budget), Some(sizes), Some(calibration)) => Some(memory(plan, budget, sizes, calibration)?),
+        _ => None,
+    };
     let report = Report {
         schema: 1,
         dataset: &plan.definition.name,
@@ -92,6 +110,7 @@ pub(super) fn run(args: &RunArgs, plan: &Plan, device: &Device) -> anyhow::Resul
         bytes: total(|row| row.bytes),
         peak_bytes: sizes.zip(calibration.as_ref()).and_then(|(sizes, calibration)| peak(plan, sizes, calibration)),
         rows,
+        memory,
         calibration,
         missing: &missing,
         settings: &plan.settings,
@@ -244,6 +263,19 @@ fn inpainter(plan: &Plan) -> String {
     name.and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
+/// What a budget allows, from the sizes of the splits and the pictures of the calibration.
+fn memory(plan: &Plan, budget: MemoryBudget, sizes: Sizes, cost: &Calibration) -> anyhow::Result<Memory> {
+    let added = (plan.settings.synthesis.share * sizes.train as f64).ceil() as usize;
+    let needs = Needs::of(&plan.settings, sizes.train + sizes.val, added, cost.model_bytes, cost.picture_bytes);
+    let share = needs.share(Some(budget))?;
+    Ok(Memory {
+        budget_bytes: budget.bytes(),
+        peak_bytes: share.peak,
+        ahead: share.ahead.get(),
+        painted: share.painted.get(),
+    })
+}
+
 /// Largest memory: what calibration took, more for a full batch, and the features of a stage.
 fn peak(plan: &Plan, sizes: Sizes, cost: &Calibration) -> Option<f64> {
     let settings = &plan.settings;
@@ -282,6 +314,13 @@ fn text(report: &Report<'_>) -> anyhow::Result<String> {
         out += &format!("{:<28} {:>9} {:>9}  {of}\n", "all", time(report.seconds), size(report.bytes));
         let peak = report.peak_bytes.map_or_else(|| "unknown on this system".to_owned(), size);
         out += &format!("peak memory                  {peak:>9}\n");
+        if let Some(m) = &report.memory {
+            let (budget, peak) = (size(m.budget_bytes as f64), size(m.peak_bytes));
+            out += &format!(
+                "with --max-memory            {budget:>9}  about {peak}: {} batches ahead, {} pictures painted together, at most\n",
+                m.ahead, m.painted
+            );
+        }
     }
     if let Some(c) = &report.calibration {
         let ms = |seconds: f64| format!("{:.2} ms", seconds * 1000.0);

@@ -103,7 +103,7 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>, variant: Variant) -> Resul
         let rows: Vec<Synthetic> =
             picks.iter().enumerate().map(|(i, pick)| job.row(i, pick)).collect::<Result<_, Error>>()?;
         let mut done = 0;
-        for chunk in rows.chunks(job.inpainter.at_once()) {
+        for chunk in rows.chunks(job.at_once()) {
             job.paint(folder, chunk)?;
             done += chunk.len();
             context.advance(&stage, done)?;
@@ -209,6 +209,11 @@ impl<'a> Job<'a> {
     fn new(inputs: Inputs<'a>, context: &Context<'_>, variant: Variant) -> Result<Self, Error> {
         let sources = Sources { inputs, variant, samples: masks::samples(inputs) };
         Ok(Self { sources, inputs, variant, inpainter: painter::of(inputs, &context.device, variant)? })
+    }
+
+    /// How many pictures are painted together.
+    fn at_once(&self) -> usize {
+        self.inpainter.at_once().min(self.inputs.memory.painted.get())
     }
 
     fn row(&self, i: usize, pick: &Pick) -> Result<Synthetic, Error> {

@@ -96,7 +96,7 @@ pub fn paint(inputs: Inputs<'_>, context: &Context<'_>, variant: Variant, shard:
     let known: BTreeMap<(u64, usize), String> =
         painted.into_iter().map(|p| ((p.source_id, p.repeat), p.sha256)).collect();
     let mut done = 0;
-    for chunk in rows.chunks(job.inpainter.at_once()) {
+    for chunk in rows.chunks(job.at_once()) {
         for row in chunk {
             let path = folder.join(&row.img_filename);
             let wanted = known.get(&(row.source_id, row.repeat));
