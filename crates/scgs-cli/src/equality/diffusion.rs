@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::{
-    module::{AutodiffModule as _, Module, ModuleMapper, Param},
+    module::{Module, ModuleMapper, Param},
     tensor::{Device, Tensor},
 };
 use scgs_diffusion::{
