@@ -5,9 +5,10 @@ fn main() {
     println!("cargo::rerun-if-env-changed=LIBTORCH");
     let has = |name: &str| std::env::var_os(name).is_some();
     // Windows has no such thing: its DLLs lie beside the program or on PATH.
-    if has("CARGO_FEATURE_TCH") && has("CARGO_CFG_UNIX") {
-        if let Ok(libtorch) = std::env::var("LIBTORCH") {
-            println!("cargo::rustc-link-arg=-Wl,-rpath,{libtorch}/lib");
-        }
+    if has("CARGO_FEATURE_TCH")
+        && has("CARGO_CFG_UNIX")
+        && let Ok(libtorch) = std::env::var("LIBTORCH")
+    {
+        println!("cargo::rustc-link-arg=-Wl,-rpath,{libtorch}/lib");
     }
 }

@@ -1,6 +1,7 @@
 //! Attention maps of a batch: through a backward pass, or in closed form for a linear head.
 
 use burn::tensor::{Tensor, TensorData};
+use rayon::prelude::*;
 
 use crate::{AttentionMap, CamError, CamMethod, Score, fuse, weigh::Layer};
 
@@ -175,13 +176,16 @@ fn layer_maps(
     size: (usize, usize),
 ) -> Result<Vec<Option<AttentionMap>>, CamError> {
     let cells = height * width;
-    let rows = activation.chunks_exact(channels * cells).zip(gradient.chunks_exact(channels * cells));
-    rows.enumerate()
+    let rows = activation.par_chunks_exact(channels * cells).zip(gradient.par_chunks_exact(channels * cells));
+    let maps: Vec<_> = rows
+        .enumerate()
         .map(|(row, (activation, gradient))| {
             let raw = Layer { activation, gradient, cells }.raw_map(method);
             finish_row(row, &raw, (width, height), size)
         })
-        .collect()
+        .collect();
+    // One after another, so that the first bad row is the one that is named.
+    maps.into_iter().collect()
 }
 
 /// A row's raw map, clipped, scaled and resampled.

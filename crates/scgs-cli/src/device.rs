@@ -22,7 +22,7 @@ pub(crate) struct Family {
 }
 
 /// Every family.
-pub(crate) const FAMILIES: [Family; 6] = [
+pub(crate) static FAMILIES: [Family; 6] = [
     Family {
         name: "flex",
         feature: "flex",
@@ -100,7 +100,7 @@ fn family(name: &str) -> Result<&'static Family, DeviceError> {
     let start = name.split(':').next().unwrap_or(name);
     FAMILIES.iter().find(|family| family.name == start).ok_or_else(|| DeviceError::Unknown {
         name: name.to_owned(),
-        known: FAMILIES.map(|family| family.name).join(", "),
+        known: FAMILIES.iter().map(|family| family.name).collect::<Vec<_>>().join(", "),
     })
 }
 
@@ -116,7 +116,6 @@ pub(crate) fn open(name: &str) -> Result<Device, DeviceError> {
     let index = name.split_once(':').map(|(_, index)| index);
     let absent =
         |reason| DeviceError::Absent { name: name.to_owned(), reason, needs: family.needs, install: family.install };
-    let number = |text: &str| text.parse::<usize>().ok();
     // The constructors of burn do not look whether the device is there; the first computation does.
     let make: Option<Box<dyn FnOnce() -> Device>> = match (family.name, index) {
         #[cfg(feature = "flex")]
@@ -128,9 +127,7 @@ pub(crate) fn open(name: &str) -> Result<Device, DeviceError> {
         #[cfg(feature = "vulkan")]
         ("vulkan", None) => Some(Box::new(|| Device::vulkan(burn::tensor::DeviceKind::DefaultDevice))),
         #[cfg(feature = "cuda")]
-        ("cuda", index) => {
-            number(index.unwrap_or("0")).map(|n| -> Box<dyn FnOnce() -> Device> { Box::new(move || Device::cuda(n)) })
-        }
+        ("cuda", index) => cuda(index.unwrap_or("0")),
         #[cfg(feature = "remote")]
         ("remote", Some(url)) if url.starts_with("ws://") => {
             let device = remote(name, url)?;
@@ -138,7 +135,6 @@ pub(crate) fn open(name: &str) -> Result<Device, DeviceError> {
         }
         _ => None,
     };
-    let _ = number;
     let make = make.ok_or_else(|| DeviceError::Index { name: name.to_owned(), family: family.name })?;
     attempt(move || {
         let device = make();
@@ -187,6 +183,13 @@ fn remote(name: &str, url: &str) -> Result<Device, DeviceError> {
     })
 }
 
+/// An NVIDIA GPU through CubeCL; `None` for an index that means nothing.
+#[cfg(feature = "cuda")]
+fn cuda(index: &str) -> Option<Box<dyn FnOnce() -> Device>> {
+    let number: usize = index.parse().ok()?;
+    Some(Box::new(move || Device::cuda(number)))
+}
+
 /// Whether a small product is right.
 fn computes(device: &Device) -> bool {
     let a = Tensor::<2>::from_data([[1.0, 2.0], [3.0, 4.0]], device);
@@ -202,12 +205,10 @@ pub(crate) fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     let listener = Arc::clone(&said);
     let before = take_hook();
     set_hook(Box::new(move |panic| {
-        let payload = panic.payload();
-        let text = payload.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        let text = panic.payload_as_str().unwrap_or("it gave no reason").to_owned();
         // The first panic is the cause; others follow from it.
         let mut said = listener.lock().unwrap_or_else(PoisonError::into_inner);
-        said.get_or_insert(text.unwrap_or_else(|| "it gave no reason".to_owned()));
+        said.get_or_insert(text);
     }));
     let result = catch_unwind(AssertUnwindSafe(work));
     set_hook(before);
@@ -219,14 +220,15 @@ pub(crate) fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 }
 
 /// What the device is called by its driver, where it says.
+#[cfg(any(feature = "wgpu", feature = "vulkan", feature = "cuda"))]
 pub(crate) fn hardware(device: &Device) -> Option<String> {
-    #[cfg(any(feature = "wgpu", feature = "vulkan", feature = "cuda"))]
-    return device.identity().map(|identity| identity.name.to_string());
-    #[cfg(not(any(feature = "wgpu", feature = "vulkan", feature = "cuda")))]
-    {
-        let _ = device;
-        None
-    }
+    device.identity().map(|identity| identity.name)
+}
+
+/// No device of this build says.
+#[cfg(not(any(feature = "wgpu", feature = "vulkan", feature = "cuda")))]
+pub(crate) fn hardware(_: &Device) -> Option<String> {
+    None
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ const BACKEND_GENERICS: &[(&str, &str)] = &[
     ("crates/scgs-models/src/fast/conv/mod.rs", "an own operation with gradients"),
     ("crates/scgs-models/src/fast/batch_norm.rs", "an own operation with gradients"),
     ("crates/scgs-models/src/fast/group_norm.rs", "an own operation with gradients"),
+    ("crates/scgs-models/src/fast/max_pool.rs", "an own operation with gradients"),
 ];
 
 /// What follows `B:` in a backend generic.

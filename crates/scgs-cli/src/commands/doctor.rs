@@ -40,10 +40,10 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let mut devices = Vec::new();
     let mut rows = Vec::new();
     if args.devices.is_empty() {
-        for family in device::FAMILIES {
+        for family in &device::FAMILIES {
             match device::open(family.name) {
                 Ok(device) => devices.push((family.name.to_owned(), device)),
-                Err(error) => rows.push(absent(&family, &error)),
+                Err(error) => rows.push(absent(family, &error)),
             }
         }
     } else {

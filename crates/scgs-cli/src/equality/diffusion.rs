@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::{
-    module::{AutodiffModule as _, Module, ModuleMapper, Param},
+    module::{Module, ModuleMapper, Param},
     tensor::{Device, Tensor},
 };
 use scgs_diffusion::{
@@ -86,8 +86,10 @@ impl ModuleMapper for Shake<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         self.seed += 1;
         param.map(|weight| {
-            let shaken = weight.clone().detach() + noise(weight.dims(), self.seed, self.device) * 0.02;
-            shaken.require_grad()
+            let dims = weight.dims();
+            // Not on the recording side, where the sum would no longer be a leaf.
+            let shaken = weight.inner() + noise(dims, self.seed, self.device) * 0.02;
+            shaken.autodiff().require_grad()
         })
     }
 }
@@ -97,7 +99,7 @@ pub(super) fn small(device: &Device) -> anyhow::Result<Vec<Part>> {
     let recorded = device.clone().autodiff();
     let network = UnetConfig::default().init_seeded(0, &recorded);
     // Fresh weights make it the constant 0, in which nothing could differ.
-    let network = network.map(&mut Shake { device: &recorded, seed: 1000 });
+    let network = network.map(&mut Shake { device, seed: 1000 });
     let [channels, side] = UnetConfig::INPUT;
     let x = || noise([2, channels, side, side], 1, device);
     let (times, classes) = ([0.2, 0.8], [0, 2]);

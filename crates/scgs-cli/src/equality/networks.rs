@@ -1,7 +1,7 @@
 //! Classifiers: forward, backward, attention maps, training, features.
 
 use burn::{
-    module::{AutodiffModule as _, Module, ModuleVisitor, Param},
+    module::{Module, ModuleVisitor, Param},
     nn::loss::CrossEntropyLossConfig,
     optim::{GradientsParams, SgdConfig, decay::WeightDecayConfig, momentum::MomentumConfig},
     tensor::{Device, Gradients, Int, Tensor, TensorData, ops::ConvOptions},

@@ -63,7 +63,9 @@ pub(crate) fn batch_norm(
     if !covers(x) || !fits || norm.shape.contains(&0) {
         return None;
     }
-    let recorded = x.device().is_autodiff() || per_channel.iter().any(|tensor| tensor.device().is_autodiff());
+    let recorded = x
+        .gradient_checkpointing_strategy()
+        .or_else(|| per_channel.iter().find_map(|tensor| tensor.gradient_checkpointing_strategy()));
     let [scale, shift, mean, variance] =
         per_channel.map(|tensor| super::on_side(tensor.clone(), recorded).into_dispatch());
     let x = super::on_side(x.clone(), recorded).into_dispatch();

@@ -104,9 +104,10 @@ impl Pool {
             let columns = self.window(1, output % self.output[1]);
             let (mut most, mut place) = (f32::NEG_INFINITY, None);
             for row in self.window(0, output / self.output[1]) {
-                for at in row * width + columns.start..row * width + columns.end {
-                    if x[at] > most || x[at].is_nan() || place.is_none() {
-                        (most, place) = (x[at], Some(at));
+                let start = row * width + columns.start;
+                for (i, &value) in x[start..][..columns.len()].iter().enumerate() {
+                    if value > most || value.is_nan() || place.is_none() {
+                        (most, place) = (value, Some(start + i));
                     }
                 }
             }

@@ -14,7 +14,7 @@ mod simd;
 
 use burn::{
     backend::flex::FlexTensor,
-    tensor::{DType, Device, Shape, Tensor, TensorData},
+    tensor::{DType, Device, GradientCheckpointingStrategy, Shape, Tensor, TensorData},
 };
 
 /// Whether a tensor is one of f32 on burn-flex, with gradients or without.
@@ -34,7 +34,11 @@ fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, Shape::from(shape)))
 }
 
-/// The tensor on the training device if others of the same operation are recorded; as a constant if it was not there.
-fn on_side<const D: usize>(tensor: Tensor<D>, recorded: bool) -> Tensor<D> {
-    if recorded && !tensor.device().is_autodiff() { tensor.autodiff() } else { tensor }
+/// The tensor on the training device if others of the same operation are recorded, with their strategy of recording; as a
+/// constant if it was not there.
+fn on_side<const D: usize>(tensor: Tensor<D>, recorded: Option<GradientCheckpointingStrategy>) -> Tensor<D> {
+    match recorded {
+        Some(strategy) if !tensor.is_autodiff() => tensor.autodiff().with_gradient_checkpointing_strategy(strategy),
+        _ => tensor,
+    }
 }

@@ -112,10 +112,10 @@ mod avx512 {
         for (weights, &tap) in weights.chunks_exact(CHANNELS).zip(&taps.distances) {
             // SAFETY: by the contract of this function.
             let values = from.map(|from| unsafe { _mm512_loadu_ps(from.add(tap)) });
-            for m in 0..CHANNELS {
-                let weight = _mm512_set1_ps(weights[m]);
-                for v in 0..VECTORS {
-                    sums[m][v] = _mm512_fmadd_ps(weight, values[v], sums[m][v]);
+            for (sums, &weight) in sums.iter_mut().zip(weights) {
+                let weight = _mm512_set1_ps(weight);
+                for (sum, &value) in sums.iter_mut().zip(&values) {
+                    *sum = _mm512_fmadd_ps(weight, value, *sum);
                 }
             }
         }
@@ -141,11 +141,11 @@ mod avx512 {
         for (v, &place) in places.iter().enumerate() {
             // SAFETY: by the contract of this function.
             let values = taps.map(|tap| unsafe { _mm512_loadu_ps(input.as_ptr().add(place + tap)) });
-            for m in 0..CHANNELS {
+            for (m, made) in made.iter_mut().enumerate() {
                 // SAFETY: by the contract of this function.
                 let dy = unsafe { _mm512_loadu_ps(dy.as_ptr().add(m * row + v * LANES)) };
-                for k in 0..VECTORS {
-                    made[m][k] = _mm512_fmadd_ps(dy, values[k], made[m][k]);
+                for (made, &value) in made.iter_mut().zip(&values) {
+                    *made = _mm512_fmadd_ps(dy, value, *made);
                 }
             }
         }

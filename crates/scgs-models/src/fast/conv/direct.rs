@@ -1,10 +1,11 @@
 //! Convolution with larger kernels without a column matrix, which would be as many times larger than the input as the
 //! kernel has elements.
 //!
-//! A tile of the input is copied once into planes that are padded with zeros. What a kernel element contributes to a
-//! vector of outputs is then one run of numbers, at a fixed distance. So that small maps fill vectors too, the planes
-//! hold some images side by side: `[channel, row, column, image]`. The products are summed in registers
-//! ([`super::block`]).
+//! A tile of the input is copied once into planes that are padded with zeros, their columns sorted by the remainder modulo
+//! the stride. What a kernel element contributes to a vector of outputs is then one run of numbers, at a fixed distance. So
+//! that small maps fill vectors too, the planes hold some images side by side: `[channel, row, remainder, column, image]`.
+//! The products are summed in registers ([`super::block`]), always in the order of the weights: how many images lie side
+//! by side moves no bit.
 
 use std::ops::Range;
 
@@ -35,44 +36,40 @@ struct Tile {
 }
 
 impl Planes {
-    /// The layout for a convolution, if vectors of it are filled well enough.
+    /// The layout for a convolution, if it has one. Whether it has must not depend on the number of images: another way
+    /// rounds differently, and pictures are the same in a batch of any size.
     pub(super) fn of(g: Geometry) -> Option<Self> {
-        Self::filled(g, |_| true)
+        if g.depthwise || g.kernel == [1, 1] {
+            return None;
+        }
+        let planes = [1, 2, 4, 8, LANES].map(|together| Self { g, together });
+        let possible = planes.into_iter().filter(|planes| planes.together <= g.images);
+        possible.reduce(|best, other| if other.filled() > 1.02 * best.filled() { other } else { best })
     }
 
     /// The layout for a gradient of the weights: a tile must have many vectors, since each of its sums is a sum over lanes
     /// in the end.
     pub(super) fn for_weights(g: Geometry) -> Option<Self> {
-        Self::filled(g, |planes| {
+        Self::of(g).filter(|planes| {
             let tile = &planes.tiles()[0];
-            tile.rows.len() * planes.vectors() >= 48
+            tile.rows.len() * planes.vectors() >= 48 && planes.filled() > 0.6
         })
     }
 
-    fn filled(g: Geometry, suits: impl Fn(Self) -> bool) -> Option<Self> {
-        if g.depthwise || g.kernel == [1, 1] {
-            return None;
-        }
-        // Vectors of one position and many images can step over columns, others cannot.
-        let least = if g.stride[1] == 1 { 1 } else { LANES };
-        // The share of a map's blocks that is output.
-        let filled = |together: usize| {
-            let vectors = (g.output[1] * together).div_ceil(LANES) * g.output[0];
-            (g.positions() * together) as f64 / (vectors.div_ceil(VECTORS) * VECTORS * LANES) as f64
-        };
-        let mut best: Option<usize> = None;
-        for together in [1, 2, 4, 8, LANES] {
-            let better = best.is_none_or(|best| filled(together) > 1.02 * filled(best));
-            if together >= least && together <= g.images && better && suits(Self { g, together }) {
-                best = Some(together);
-            }
-        }
-        best.filter(|&together| filled(together) > 0.6).map(|together| Self { g, together })
+    /// The share of a map's blocks that is output.
+    fn filled(&self) -> f64 {
+        let blocks = (self.vectors() * self.g.output[0]).div_ceil(VECTORS);
+        (self.g.positions() * self.together) as f64 / (blocks * VECTORS * LANES) as f64
+    }
+
+    /// Numbers of one row with the same remainder.
+    fn part(&self) -> usize {
+        (self.g.output[1] + (self.g.kernel[1] - 1) / self.g.stride[1]) * self.together
     }
 
     /// Numbers between rows of a plane.
     fn pitch(&self) -> usize {
-        ((self.g.output[1] - 1) * self.g.stride[1] + self.g.kernel[1]) * self.together
+        self.part() * self.g.stride[1]
     }
 
     /// Vectors of one row of output.
@@ -91,7 +88,7 @@ impl Planes {
 
     /// Numbers of the buffer of a tile. Vectors go beyond the last row's end.
     fn buffer_len(&self, tile: &Tile) -> usize {
-        self.g.channels * self.plane(tile) + self.vectors() * LANES * self.g.stride[1]
+        self.g.channels * self.plane(tile) + self.vectors() * LANES
     }
 
     fn tiles(&self) -> Vec<Tile> {
@@ -115,33 +112,42 @@ impl Planes {
     /// Copies the input under a tile into its buffer.
     fn gather(&self, x: &[f32], tile: &Tile, buffer: &mut [f32]) {
         let g = &self.g;
-        let ([height, width], [top, left], together) = (g.input, g.padding, self.together);
-        let (pitch, plane) = (self.pitch(), self.plane(tile));
-        let columns = left..(left + width).min(pitch / together);
+        let (height, top, plane) = (g.input[0], g.padding[0], self.plane(tile));
         // What is read behind the end is multiplied by 0, which NaN would survive.
         buffer[g.channels * plane..].fill(0.0);
         for (channel, plane) in buffer.chunks_exact_mut(plane).take(g.channels).enumerate() {
-            for (row, target) in plane.chunks_exact_mut(pitch).enumerate() {
-                let y = (tile.rows.start * g.stride[0] + row).checked_sub(top).filter(|&y| y < height);
-                let Some(y) = y.filter(|_| !columns.is_empty()) else {
-                    target.fill(0.0);
-                    continue;
-                };
-                target[..columns.start * together].fill(0.0);
-                target[columns.end * together..].fill(0.0);
-                let target = &mut target[columns.start * together..columns.end * together];
-                let source =
-                    |image: usize| &x[((image * g.channels + channel) * height + y) * width..][..columns.len()];
-                if together == 1 {
-                    target.copy_from_slice(source(tile.images.start));
-                    continue;
+            for (row, target) in plane.chunks_exact_mut(self.pitch()).enumerate() {
+                match (tile.rows.start * g.stride[0] + row).checked_sub(top).filter(|&y| y < height) {
+                    Some(y) => self.gather_row(|image| (image * g.channels + channel) * height + y, x, tile, target),
+                    None => target.fill(0.0),
                 }
-                if tile.images.len() < together {
-                    target.fill(0.0);
-                }
-                for (lane, image) in tile.images.clone().enumerate() {
+            }
+        }
+    }
+
+    /// One row of a plane; `row` is asked for an image's row in `x`.
+    fn gather_row(&self, row: impl Fn(usize) -> usize, x: &[f32], tile: &Tile, target: &mut [f32]) {
+        let (together, stride, width, left) = (self.together, self.g.stride[1], self.g.input[1], self.g.padding[1]);
+        for (remainder, target) in target.chunks_exact_mut(self.part()).enumerate() {
+            // Columns c with left <= c * stride + remainder < left + width.
+            let end = (left + width).saturating_sub(remainder).div_ceil(stride).min(target.len() / together);
+            let first = left.saturating_sub(remainder).div_ceil(stride).min(end);
+            target[..first * together].fill(0.0);
+            target[end * together..].fill(0.0);
+            let target = &mut target[first * together..end * together];
+            if target.is_empty() {
+                continue;
+            }
+            if tile.images.len() < together {
+                target.fill(0.0);
+            }
+            for (lane, image) in tile.images.clone().enumerate() {
+                let source = &x[row(image) * width..][..width][first * stride + remainder - left..];
+                if together == 1 && stride == 1 {
+                    target.copy_from_slice(&source[..target.len()]);
+                } else {
                     let target = target[lane..].iter_mut().step_by(together);
-                    target.zip(source(image)).for_each(|(to, &from)| *to = from);
+                    target.zip(source.iter().step_by(stride)).for_each(|(to, &from)| *to = from);
                 }
             }
         }
@@ -182,15 +188,15 @@ impl Planes {
 
     /// How far from its output's place a number of the input lies that each row of the weights multiplies.
     fn taps(&self, tile: &Tile) -> Taps {
-        let ([kh, kw], plane, pitch) = (self.g.kernel, self.plane(tile), self.pitch());
-        let distance = |d: usize| d / (kh * kw) * plane + d / kw % kh * pitch + d % kw * self.together;
+        let ([kh, kw], stride, plane) = (self.g.kernel, self.g.stride[1], self.plane(tile));
+        let column = |kx: usize| kx % stride * self.part() + kx / stride * self.together;
+        let distance = |d: usize| d / (kh * kw) * plane + d / kw % kh * self.pitch() + column(d % kw);
         Taps::new((0..self.g.depth()).map(distance).collect())
     }
 
     /// Where vector `v` of a tile begins in a plane.
     fn place(&self, v: usize) -> usize {
-        let [down, right] = self.g.stride;
-        v / self.vectors() * down * self.pitch() + v % self.vectors() * LANES * right
+        v / self.vectors() * self.g.stride[0] * self.pitch() + v % self.vectors() * LANES
     }
 }
 

@@ -43,9 +43,11 @@ pub(crate) fn conv2d(
 ) -> Option<Tensor<4>> {
     let mut geometry = Geometry::covered(x, weight, options)?;
     // What is recorded needs the values before the activation, so it is an operation of its own there.
-    let recorded = [x, weight].iter().any(|tensor| tensor.device().is_autodiff())
-        || bias.is_some_and(|bias| bias.device().is_autodiff());
-    if !recorded {
+    let recorded = [x, weight]
+        .iter()
+        .find_map(|tensor| tensor.gradient_checkpointing_strategy())
+        .or_else(|| bias?.gradient_checkpointing_strategy());
+    if recorded.is_none() {
         geometry.activation = activation;
     }
     let bias = bias.cloned().unwrap_or_else(|| Tensor::zeros([geometry.channels_out], &x.device()));
@@ -56,7 +58,7 @@ pub(crate) fn conv2d(
         geometry,
     );
     let y = Tensor::from_dispatch(y);
-    Some(if recorded { activation.forward(y) } else { y })
+    Some(if recorded.is_some() { activation.forward(y) } else { y })
 }
 
 impl Geometry {

@@ -116,6 +116,24 @@ fn values_and_gradients_equal_burns() {
 }
 
 #[test]
+fn a_picture_is_the_same_in_a_batch_of_any_size() {
+    for case @ (x, w, stride, padding) in CASES {
+        // Of 1 x 1 kernels over maps of few positions, the matrix product of one picture rounds differently.
+        if x[0] == 1 || w[2..] == [1, 1] {
+            continue;
+        }
+        let (device, options) = (Device::flex(), options(case));
+        let (pictures, weight) = (numbers(x, 1, &device), numbers(w, 2, &device));
+        let convolve = |x: Tensor<4>| -> Vec<f32> {
+            conv2d(x, weight.clone(), None, options.clone()).into_data().try_into_vec().unwrap()
+        };
+        let together = convolve(pictures.clone());
+        let alone: Vec<f32> = (0..x[0]).flat_map(|i| convolve(pictures.clone().slice([i..i + 1]))).collect();
+        assert_eq!(together, alone, "x {x:?} w {w:?} stride {stride:?} padding {padding:?}");
+    }
+}
+
+#[test]
 fn the_fast_way_is_taken_where_it_should_be() {
     let device = Device::flex();
     let (x, w) = (numbers([1, 4, 6, 6], 1, &device), numbers([8, 4, 3, 3], 2, &device));
