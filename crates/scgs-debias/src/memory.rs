@@ -203,6 +203,10 @@ impl Needs {
             budget: budget.to_string(),
             advice: advice.to_owned(),
         };
+        if room <= 0.0 {
+            let what = format!("the program with the weights of {}", self.architecture);
+            return Err(refused(what, self.features() + self.forward(1), "take a smaller network"));
+        }
         if self.decoding() > room {
             let what = format!("decoding {} pictures at once", self.threads);
             return Err(refused(what, self.decoding(), "set RAYON_NUM_THREADS to fewer threads"));
@@ -350,6 +354,8 @@ mod tests {
         assert!(large.contains("decoding 64 pictures at once") && large.contains("RAYON_NUM_THREADS"), "{large}");
         let rows = text(Needs { rows: 1_000_000, ..needs() }, "16GB");
         assert!(rows.contains("the features of 1000000 pictures"), "{rows}");
+        let nothing = text(needs(), "200MB");
+        assert!(nothing.contains("the program with the weights of resnet50 needs about"), "{nothing}");
         // What a refusal asks for is enough.
         let needed = pass.split("about ").nth(1).unwrap().split(',').next().unwrap().replace(' ', "");
         assert!(needs().share(budget(&needed)).is_ok(), "{needed}");
