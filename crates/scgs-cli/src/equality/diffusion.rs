@@ -87,7 +87,8 @@ impl ModuleMapper for Shake<'_> {
         self.seed += 1;
         param.map(|weight| {
             let shaken = weight.clone().detach() + noise(weight.dims(), self.seed, self.device) * 0.02;
-            shaken.require_grad()
+            // Only a tensor that comes from nowhere can ask for gradients.
+            Tensor::from_data(shaken.into_data(), self.device).require_grad()
         })
     }
 }
