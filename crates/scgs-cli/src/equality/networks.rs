@@ -1,7 +1,7 @@
 //! Classifiers: forward, backward, attention maps, training, features.
 
 use burn::{
-    module::{Module, ModuleVisitor, Param},
+    module::{Module, ModuleMapper, ModuleVisitor, Param},
     nn::loss::CrossEntropyLossConfig,
     optim::{GradientsParams, SgdConfig, decay::WeightDecayConfig, momentum::MomentumConfig},
     tensor::{Device, Gradients, Int, Tensor, TensorData, ops::ConvOptions},
@@ -58,10 +58,20 @@ fn labels(device: &Device) -> Tensor<1, Int> {
     Tensor::from_data(TensorData::new(labels, [PICTURES]), device)
 }
 
+/// Moves scale and shift of every normalisation up, so that few values are near the kinks of ReLU and ReLU6. There rounding alone
+/// decides whether a gradient passes, and one that does not changes all of those before it by per cents.
+struct AwayFromKinks;
+
+impl ModuleMapper for AwayFromKinks {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|values| if D == 1 { (values.inner() + 2.0).autodiff().require_grad() } else { values })
+    }
+}
+
 /// Logits as for inference, with batch norms as they are and folded; loss and gradients as in training.
 fn forward_backward(architecture: Architecture, device: &Device) -> anyhow::Result<Vec<Part>> {
     let recorded = device.clone().autodiff();
-    let network = architecture.init_seeded(CLASSES, 3, false, &recorded);
+    let network = architecture.init_seeded(CLASSES, 3, false, &recorded).map(&mut AwayFromKinks);
     let loss = CrossEntropyLossConfig::new().init(&recorded);
     let loss = loss.forward(network.forward(pictures(&recorded)), labels(&recorded));
     let found = gradients(&network, &loss.backward());
