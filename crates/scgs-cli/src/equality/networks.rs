@@ -71,10 +71,13 @@ impl ModuleMapper for AwayFromKinks {
 /// Logits as for inference, with batch norms as they are and folded; loss and gradients as in training.
 fn forward_backward(architecture: Architecture, device: &Device) -> anyhow::Result<Vec<Part>> {
     let recorded = device.clone().autodiff();
-    let network = architecture.init_seeded(CLASSES, 3, false, &recorded).map(&mut AwayFromKinks);
+    let network = architecture.init_seeded(CLASSES, 3, false, &recorded);
+    // One batch of training gives the running statistics that inference normalises with.
+    network.forward(pictures(&recorded));
+    let smooth = architecture.init_seeded(CLASSES, 3, false, &recorded).map(&mut AwayFromKinks);
     let loss = CrossEntropyLossConfig::new().init(&recorded);
-    let loss = loss.forward(network.forward(pictures(&recorded)), labels(&recorded));
-    let found = gradients(&network, &loss.backward());
+    let loss = loss.forward(smooth.forward(pictures(&recorded)), labels(&recorded));
+    let found = gradients(&smooth, &loss.backward());
     anyhow::ensure!(!found.is_empty(), "{architecture:?} has no gradients");
     let stem = found[0].clone();
     let inference = network.valid();
