@@ -53,6 +53,9 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         }
     }
     if args.equality {
+        for row in rows.iter().filter(|row| row.compiled_in) {
+            progress::line(&format!("{} is left out: {}", row.device, row.hint));
+        }
         return compare(args, devices);
     }
     for (name, device) in &devices {

@@ -64,8 +64,6 @@ macro_rules! for_each_processor {
     };
 }
 
-pub(super) use for_each_processor;
-
 for_each_processor! {
     /// `out[i] = start + sum over taps of weight * input[at + i]` for `i` below `count`.
     ///
@@ -115,7 +113,7 @@ for_each_processor! {
 }
 
 #[inline(always)]
-pub(super) fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
+fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     // Without the instruction a fused product is a slow call of the library.
     if FUSED { a.mul_add(b, c) } else { a * b + c }
 }

@@ -5,7 +5,7 @@
 //! the stride. What a kernel element contributes to a vector of outputs is then one run of numbers, at a fixed distance. So
 //! that small maps fill vectors too, the planes hold some images side by side: `[channel, row, remainder, column, image]`.
 //! The products are summed in registers ([`super::block`]), always in the order of the weights: how many images lie side
-//! by side moves no bit.
+//! by side moves no bit. For processors with AVX-512; others take matrix products for these convolutions too.
 
 use std::ops::Range;
 
@@ -16,7 +16,10 @@ use super::{
     kernel::{JOBS, Output, added},
     tiles::Geometry,
 };
-use crate::fast::{product::with_buffer, simd::LANES};
+use crate::fast::{
+    product::with_buffer,
+    simd::{LANES, has_avx512},
+};
 
 /// Numbers in a tile of planes: 1 MiB, which is read again for every few output channels.
 const PLANES_LIMIT: usize = 1 << 18;
@@ -39,7 +42,7 @@ impl Planes {
     /// The layout for a convolution, if it has one. Whether it has must not depend on the number of images: another way
     /// rounds differently, and pictures are the same in a batch of any size.
     pub(super) fn of(g: Geometry) -> Option<Self> {
-        if g.depthwise || g.kernel == [1, 1] {
+        if g.depthwise || g.kernel == [1, 1] || !has_avx512() {
             return None;
         }
         let planes = [1, 2, 4, 8, LANES].map(|together| Self { g, together });

@@ -5,10 +5,9 @@ use std::ops::Range;
 use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
 
-use super::{
-    direct::{self, Planes},
-    tiles::{Geometry, Tile},
-};
+#[cfg(target_arch = "x86_64")]
+use super::direct::{self, Planes};
+use super::tiles::{Geometry, Tile};
 use crate::fast::{
     product::{Matrix, product, product_into, with_buffer},
     simd, tensor,
@@ -43,6 +42,7 @@ impl Output {
 
 /// `[N, O, h, w]`.
 pub(super) fn forward(x: &[f32], weight: &[f32], bias: &[f32], g: Geometry) -> FlexTensor {
+    #[cfg(target_arch = "x86_64")]
     if let Some(planes) = Planes::of(g) {
         let weights = direct::pack(weight, g.channels_out, g.depth());
         let y = direct::forward(planes, x, &weights, bias);
@@ -83,7 +83,7 @@ fn with_columns<R>(x: &[f32], tile: &Tile, g: Geometry, use_it: impl FnOnce(Matr
     }
     let columns = tile.columns(&g);
     with_buffer(0, g.depth() * columns, |buffer| {
-        g.gather(x, tile, 0..g.depth(), buffer);
+        g.gather(x, tile, buffer);
         use_it(Matrix::rows(buffer, columns))
     })
 }
@@ -132,6 +132,7 @@ unsafe fn write_channels(
 
 /// `[N, C, H, W]`.
 pub(super) fn input_gradient(dy: &[f32], weight: &[f32], g: Geometry) -> FlexTensor {
+    #[cfg(target_arch = "x86_64")]
     if let Some(planes) = g.turned().and_then(Planes::of) {
         let weights = direct::pack_turned(weight, g.channels_out, g.channels, g.kernel[0] * g.kernel[1]);
         let dx = direct::forward(planes, dy, &weights, &vec![0.0; g.channels]);
@@ -180,6 +181,7 @@ fn with_output_gradient<R>(dy: &[f32], tile: &Tile, g: Geometry, use_it: impl Fn
 
 /// `[O, C, kh, kw]`.
 pub(super) fn weight_gradient(dy: &[f32], x: &[f32], g: Geometry) -> FlexTensor {
+    #[cfg(target_arch = "x86_64")]
     if let Some(planes) = Planes::for_weights(g) {
         let dw = direct::weight_gradient(planes, dy, x);
         return tensor(dw, [g.channels_out, g.channels, g.kernel[0], g.kernel[1]]);

@@ -1,9 +1,10 @@
 //! A faster 2-D convolution, with its own gradients; see [`crate::conv2d`].
 //!
 //! burn-flex 0.22.1 transposes the whole input to NHWC on one thread at every call and computes the weight gradient as a
-//! convolution with a kernel as large as the output. Here it is im2col and one matrix product (Chellapilla et al.
-//! 2006, "High performance convolutional neural networks for document processing") per tile, forward and backward, in
-//! the layout that tensors have anyway. Sums are taken in an order that depends on the shapes alone: the number of
+//! convolution with a kernel as large as the output. Here everything stays in the layout that tensors have, and there are
+//! three ways: kernels of several elements in vector registers (`direct`, AVX-512), a kernel per channel (`depthwise`), and
+//! im2col with one matrix product per tile for the rest (`kernel`; Chellapilla et al. 2006, "High performance convolutional
+//! neural networks for document processing"). Sums are taken in an order that depends on the shapes alone: the number of
 //! threads does not change a bit of the result.
 
 use burn::{
@@ -22,8 +23,10 @@ use burn::{
     tensor::{Tensor, ops::ConvOptions},
 };
 
+#[cfg(target_arch = "x86_64")]
 mod block;
 mod depthwise;
+#[cfg(target_arch = "x86_64")]
 mod direct;
 mod kernel;
 mod tiles;

@@ -57,6 +57,7 @@ impl Geometry {
     }
 
     /// The convolution that makes the gradient of the input from that of the output, if it is one.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn turned(&self) -> Option<Self> {
         let padding = |axis: usize| (self.kernel[axis] - 1).checked_sub(self.padding[axis]);
         (self.stride == [1, 1]).then_some(Self {
@@ -132,11 +133,11 @@ impl Geometry {
         (row / (kh * kw), row / kw % kh, row % kw)
     }
 
-    /// Writes the rows `depths` of the column matrix `[depth, tile.columns]` of a tile. `x` is the whole input.
-    pub(crate) fn gather(&self, x: &[f32], tile: &Tile, depths: Range<usize>, columns: &mut [f32]) {
+    /// Writes the column matrix `[depth, tile.columns]` of a tile. `x` is the whole input.
+    pub(crate) fn gather(&self, x: &[f32], tile: &Tile, columns: &mut [f32]) {
         let [height, width] = self.input;
         let length = tile.columns(self);
-        for (depth, row) in depths.zip(columns.chunks_exact_mut(length)) {
+        for (depth, row) in columns.chunks_exact_mut(length).enumerate() {
             let (channel, ky, kx) = self.kernel_place(depth);
             let inside = self.inside(kx);
             let places = tile.images.clone().flat_map(|image| tile.rows.clone().map(move |y| (image, y)));
