@@ -94,6 +94,7 @@ mod tests {
     use burn::tensor::{Device, TensorData, module};
 
     use super::*;
+    use crate::fast::compare::relative;
 
     fn numbers(shape: [usize; 4], salt: usize) -> Tensor<4> {
         let count = shape.iter().product();
@@ -111,9 +112,8 @@ mod tests {
             let fast: Vec<f32> = attention(&q, &k, &v).unwrap().into_data().try_into_vec().unwrap();
             let slow = module::attention(q, k, v, None, None, Default::default());
             let slow: Vec<f32> = slow.into_data().try_into_vec().unwrap();
-            for (a, b) in fast.iter().zip(&slow) {
-                assert!((a - b).abs() < 1e-5, "{shape:?}: {a} instead of {b}");
-            }
+            let difference = relative(&fast, &slow);
+            assert!(difference < 1e-5, "{shape:?}: differs by {difference:e}");
         }
     }
 

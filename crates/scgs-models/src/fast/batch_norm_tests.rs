@@ -3,6 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData, module};
 
 use super::*;
+use crate::fast::compare::{on_threads, relative};
 
 fn numbers<const D: usize>(shape: [usize; D], salt: usize, device: &Device) -> Tensor<D> {
     let count = shape.iter().product();
@@ -60,8 +61,7 @@ fn values_and_gradients_equal_burns() {
         for (of_batch, activation) in [true, false].into_iter().flat_map(|b| ACTIVATIONS.map(|a| (b, a))) {
             let (fast, slow) = (fast(shape, of_batch, activation), burns(shape, of_batch, activation));
             for (name, (a, b)) in ["y", "x", "scale", "shift"].iter().zip(fast.iter().zip(&slow)) {
-                let largest = b.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
-                let difference = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / largest;
+                let difference = relative(a, b);
                 assert!(difference < 2e-5, "{shape:?} {of_batch} {activation:?}: {name} differs by {difference:e}");
             }
         }
@@ -91,10 +91,7 @@ fn not_a_number_stays_one() {
 #[test]
 fn the_number_of_threads_changes_no_bit() {
     for shape in SHAPES {
-        let run = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| fast(shape, true, Activation::Relu))
-        };
+        let run = |threads| on_threads(threads, || fast(shape, true, Activation::Relu));
         assert!(run(1) == run(3), "{shape:?}");
     }
 }

@@ -6,6 +6,7 @@ use burn::{
 };
 
 use super::*;
+use crate::fast::compare::{on_threads, relative};
 use crate::layers::{adaptive_group_norm, composed_group_norm};
 
 fn numbers<const D: usize>(shape: [usize; D], salt: usize, device: &Device) -> Tensor<D> {
@@ -56,8 +57,7 @@ fn values_and_gradients_equal_the_composition() {
             let fast = pass(adaptive_group_norm, shape, groups, activate);
             let slow = pass(composed_group_norm, shape, groups, activate);
             for (name, (a, b)) in ["y", "x", "scale", "shift"].iter().zip(fast.iter().zip(&slow)) {
-                let largest = b.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
-                let difference = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / largest;
+                let difference = relative(a, b);
                 assert!(difference < 1e-5, "{shape:?} in {groups} groups: {name} differs by {difference:e}");
             }
         }
@@ -77,10 +77,7 @@ fn equals_burns_group_norm_with_silu_behind_it() {
 #[test]
 fn the_number_of_threads_changes_no_bit() {
     for (shape, groups) in CASES {
-        let run = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| pass(adaptive_group_norm, shape, groups, true))
-        };
+        let run = |threads| on_threads(threads, || pass(adaptive_group_norm, shape, groups, true));
         assert!(run(1) == run(3), "{shape:?}");
     }
 }

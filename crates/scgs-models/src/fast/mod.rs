@@ -6,6 +6,8 @@
 
 pub(crate) mod attention;
 pub(crate) mod batch_norm;
+#[cfg(test)]
+mod compare;
 pub(crate) mod conv;
 pub(crate) mod group_norm;
 pub(crate) mod max_pool;

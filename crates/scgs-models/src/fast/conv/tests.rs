@@ -6,7 +6,12 @@ use burn::{
 };
 
 use super::Geometry;
-use crate::{conv2d, forward_conv, layers::Activation};
+use crate::{
+    conv2d,
+    fast::compare::{on_threads, relative},
+    forward_conv,
+    layers::Activation,
+};
 use burn::tensor::{Device, Tensor, ops::ConvOptions};
 
 /// Values, then gradients with respect to input, weight and bias.
@@ -47,13 +52,6 @@ fn pass(conv: Conv, x: [usize; 4], w: [usize; 4], options: &ConvOptions<2>) -> P
             vec(bias.grad(&gradients).unwrap().into_data()),
         ],
     }
-}
-
-/// The largest difference over the largest value.
-fn relative(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len());
-    let largest = b.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / largest
 }
 
 /// Input, weight, stride, padding (top, bottom), (left, right).
@@ -180,10 +178,7 @@ fn a_view_into_a_larger_tensor_is_read_at_its_place() {
 fn the_number_of_threads_changes_no_bit() {
     for case @ (x, w, ..) in CASES {
         let options = options(case);
-        let run = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| pass(conv2d, x, w, &options))
-        };
+        let run = |threads| on_threads(threads, || pass(conv2d, x, w, &options));
         let (one, three) = (run(1), run(3));
         assert!(one.y == three.y && one.gradients == three.gradients, "x {x:?} w {w:?}");
     }
