@@ -63,6 +63,7 @@ macro_rules! for_each_processor {
         }
     };
 }
+pub(super) use for_each_processor;
 
 for_each_processor! {
     /// `out[i] = start + sum over taps of weight * input[at + i]` for `i` below `count`.

@@ -39,8 +39,11 @@ impl Taps {
     }
 }
 
-/// One block of outputs.
-pub(super) type Block = [[[f32; LANES]; VECTORS]; CHANNELS];
+/// Positions of a block.
+pub(super) const WIDTH: usize = VECTORS * LANES;
+
+/// Numbers of a block of outputs, `[CHANNELS, VECTORS, LANES]`.
+pub(super) const BLOCK: usize = CHANNELS * WIDTH;
 
 /// `out[m][v][i] = clamp(start[m] + sum over depth d of weights[d][m] * input[places[v] + taps[d] + i])`.
 pub(super) fn convolve(
@@ -48,7 +51,7 @@ pub(super) fn convolve(
     places: [usize; VECTORS],
     start: [f32; CHANNELS],
     range: Range,
-    out: &mut Block,
+    out: &mut [f32; BLOCK],
 ) {
     let Operands { weights, taps, input } = operands;
     let last = farthest(&places) + taps.farthest + LANES;
@@ -57,7 +60,7 @@ pub(super) fn convolve(
     // SAFETY: the assertion is what the function asks for.
     unsafe { convolve_avx512(operands, places, start, out) };
     if range != [f32::NEG_INFINITY, f32::INFINITY] {
-        out.iter_mut().flatten().flatten().for_each(|value| *value = clamped(*value, range));
+        out.iter_mut().for_each(|value| *value = clamped(*value, range));
     }
 }
 
@@ -87,7 +90,7 @@ unsafe fn convolve_avx512(
     Operands { weights, taps, input }: Operands<'_>,
     places: [usize; VECTORS],
     start: [f32; CHANNELS],
-    out: &mut Block,
+    out: &mut [f32; BLOCK],
 ) {
     let mut sums: [[__m512; VECTORS]; CHANNELS] = start.map(|start| [_mm512_set1_ps(start); VECTORS]);
     // SAFETY: by the contract of this function.
@@ -102,7 +105,7 @@ unsafe fn convolve_avx512(
             }
         }
     }
-    for (out, sums) in out.iter_mut().flatten().zip(sums.into_iter().flatten()) {
+    for (out, sums) in out.chunks_exact_mut(LANES).zip(sums.into_iter().flatten()) {
         // SAFETY: `out` is as long as a vector.
         unsafe { _mm512_storeu_ps(out.as_mut_ptr(), sums) };
     }

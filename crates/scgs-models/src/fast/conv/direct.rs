@@ -12,7 +12,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::{
-    block::{self, Block, CHANNELS, Operands, Taps, VECTORS},
+    block::{self, BLOCK, CHANNELS, Operands, Taps, VECTORS, WIDTH},
     kernel::{JOBS, Output, added},
     tiles::Geometry,
 };
@@ -236,7 +236,7 @@ pub(super) fn forward(planes: Planes, x: &[f32], weights: &[f32], bias: &[f32]) 
     let g = planes.g;
     let length = g.images * g.output_len();
     let mut y: Vec<f32> = Vec::with_capacity(length);
-    let output = Output::of(&mut y);
+    let output = Output::of(y.as_mut_ptr());
     let blocks = 0..g.channels_out.div_ceil(CHANNELS);
     let tiles = planes.tiles();
     let gathered = |tile: &Tile, use_it: &(dyn Fn(&[f32], &Taps) + Sync)| {
@@ -278,7 +278,7 @@ unsafe fn write_block(planes: Planes, tile: &Tile, block: usize, operands: Opera
     start[..channels.len()].copy_from_slice(&bias[channels.clone()]);
     let (in_row, together) = (planes.vectors(), planes.together);
     let count = tile.rows.len() * in_row;
-    let mut made: Block = [[[0.0; LANES]; VECTORS]; CHANNELS];
+    let mut made = [0.0; BLOCK];
     for first in (0..count).step_by(VECTORS) {
         // Where vectors run out the last is computed again.
         let places = std::array::from_fn(|v| planes.place((first + v).min(count - 1)));
@@ -287,10 +287,10 @@ unsafe fn write_block(planes: Planes, tile: &Tile, block: usize, operands: Opera
             let column = v % in_row * LANES / together;
             let columns = (LANES / together).min(g.output[1] - column);
             let position = (tile.rows.start + v / in_row) * g.output[1] + column;
-            for (channel, made) in channels.clone().zip(&made) {
+            for (channel, made) in channels.clone().zip(made.chunks_exact(WIDTH)) {
                 for (lane, image) in tile.images.clone().enumerate() {
                     let at = image * g.output_len() + channel * g.positions() + position;
-                    let from = made[v - first][lane..].iter().step_by(together).take(columns);
+                    let from = made[(v - first) * LANES..][..LANES][lane..].iter().step_by(together).take(columns);
                     for (i, &value) in from.enumerate() {
                         // SAFETY: `columns` places of one output row; ours alone by the contract.
                         unsafe { output.at(at + i).write(value) };

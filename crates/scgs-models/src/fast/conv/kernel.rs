@@ -5,9 +5,12 @@ use std::ops::Range;
 use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
 
-#[cfg(target_arch = "x86_64")]
-use super::direct::{self, Planes};
 use super::tiles::{Geometry, Tile};
+#[cfg(target_arch = "x86_64")]
+use super::{
+    direct::{self, Planes},
+    winograd::{self, Winograd},
+};
 use crate::fast::{
     product::{Matrix, product, product_into, with_buffer},
     simd, tensor,
@@ -28,8 +31,9 @@ unsafe impl Send for Output {}
 unsafe impl Sync for Output {}
 
 impl Output {
-    pub(super) fn of(values: &mut Vec<f32>) -> Self {
-        Self(values.as_mut_ptr())
+    /// `values` may be a vector's capacity.
+    pub(super) fn of(values: *mut f32) -> Self {
+        Self(values)
     }
 
     /// # Safety
@@ -43,13 +47,20 @@ impl Output {
 /// `[N, O, h, w]`.
 pub(super) fn forward(x: &[f32], weight: &[f32], bias: &[f32], g: Geometry) -> FlexTensor {
     #[cfg(target_arch = "x86_64")]
+    if let Some(way) = Winograd::of(g) {
+        let kernels = weight.as_chunks::<9>().0;
+        let weights = winograd::pack(g.channels_out, g.channels, |o, c| kernels[o * g.channels + c]);
+        let y = winograd::forward(way, x, &weights, bias);
+        return tensor(y, [g.images, g.channels_out, g.output[0], g.output[1]]);
+    }
+    #[cfg(target_arch = "x86_64")]
     if let Some(planes) = Planes::of(g) {
         let weights = direct::pack(weight, g.channels_out, g.depth());
         let y = direct::forward(planes, x, &weights, bias);
         return tensor(y, [g.images, g.channels_out, g.output[0], g.output[1]]);
     }
     let mut y = vec![0.0; g.images * g.output_len()];
-    let output = Output::of(&mut y);
+    let output = Output::of(y.as_mut_ptr());
     let tiles = g.tiles();
     if tiles.len() >= JOBS {
         tiles.par_iter().for_each(|tile| {
@@ -133,6 +144,15 @@ unsafe fn write_channels(
 /// `[N, C, H, W]`.
 pub(super) fn input_gradient(dy: &[f32], weight: &[f32], g: Geometry) -> FlexTensor {
     #[cfg(target_arch = "x86_64")]
+    if let Some(way) = g.turned().and_then(Winograd::of) {
+        let kernels = weight.as_chunks::<9>().0;
+        // Turned by half a circle.
+        let turned = |c: usize, o: usize| std::array::from_fn(|i| kernels[o * g.channels + c][8 - i]);
+        let weights = winograd::pack(g.channels, g.channels_out, turned);
+        let dx = winograd::forward(way, dy, &weights, &vec![0.0; g.channels]);
+        return tensor(dx, [g.images, g.channels, g.input[0], g.input[1]]);
+    }
+    #[cfg(target_arch = "x86_64")]
     if let Some(planes) = g.turned().and_then(Planes::of) {
         let weights = direct::pack_turned(weight, g.channels_out, g.channels, g.kernel[0] * g.kernel[1]);
         let dx = direct::forward(planes, dy, &weights, &vec![0.0; g.channels]);
@@ -181,6 +201,10 @@ fn with_output_gradient<R>(dy: &[f32], tile: &Tile, g: Geometry, use_it: impl Fn
 
 /// `[O, C, kh, kw]`.
 pub(super) fn weight_gradient(dy: &[f32], x: &[f32], g: Geometry) -> FlexTensor {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(way) = Winograd::of(g) {
+        return tensor(winograd::weight_gradient(way, dy, x), [g.channels_out, g.channels, 3, 3]);
+    }
     #[cfg(target_arch = "x86_64")]
     if let Some(planes) = Planes::for_weights(g) {
         let dw = direct::weight_gradient(planes, dy, x);

@@ -57,7 +57,7 @@ fn pass(conv: Conv, x: [usize; 4], w: [usize; 4], options: &ConvOptions<2>) -> P
 /// Input, weight, stride, padding (top, bottom), (left, right).
 type Case = ([usize; 4], [usize; 4], [usize; 2], [(usize, usize); 2]);
 
-const CASES: [Case; 26] = [
+const CASES: [Case; 32] = [
     ([2, 5, 11, 13], [7, 5, 3, 3], [1, 1], [(1, 1), (1, 1)]),
     ([3, 6, 9, 9], [4, 6, 1, 1], [1, 1], [(0, 0), (0, 0)]),
     ([2, 6, 9, 8], [4, 6, 1, 1], [2, 2], [(0, 0), (0, 0)]),
@@ -84,6 +84,14 @@ const CASES: [Case; 26] = [
     ([16, 6, 14, 14], [9, 6, 5, 3], [2, 2], [(2, 1), (1, 0)]),
     // No padding: the gradient's convolution has more of it.
     ([3, 6, 20, 18], [7, 6, 3, 3], [1, 1], [(0, 0), (0, 0)]),
+    // Tiles of Winograd's: odd maps, rows of many vectors, several images in a vector, few and many pieces, the last with
+    // fewer vectors; many kernels with few tiles are not done this way.
+    ([3, 16, 7, 7], [18, 16, 3, 3], [1, 1], [(1, 1), (1, 1)]),
+    ([2, 17, 5, 83], [16, 17, 3, 3], [1, 1], [(1, 1), (1, 1)]),
+    ([11, 24, 3, 4], [31, 24, 3, 3], [1, 1], [(1, 1), (1, 1)]),
+    ([70, 16, 8, 8], [16, 16, 3, 3], [1, 1], [(1, 1), (1, 1)]),
+    ([19, 20, 15, 14], [20, 20, 3, 3], [1, 1], [(1, 1), (1, 1)]),
+    ([1, 520, 4, 4], [520, 520, 3, 3], [1, 1], [(1, 1), (1, 1)]),
     // A kernel per channel: as in EfficientNet, then with odd strides, paddings and maps.
     ([3, 6, 16, 16], [6, 1, 3, 3], [1, 1], [(1, 1), (1, 1)]),
     ([2, 5, 17, 15], [5, 1, 5, 5], [2, 2], [(2, 2), (2, 2)]),
