@@ -49,12 +49,47 @@ pub fn layer_attention(
         return Err(CamError::NeedsPictures);
     }
     let shape = activation.dims();
-    let values = checked_activation(&activation, scores, size)?;
+    let values = checked_activation(&activation, scores.len(), size)?;
     let gradient = match method {
         CamMethod::EigenCam => values.clone(),
-        _ => gradient(activation, tail, scores)?,
+        _ => gradient(activation, tail, |_, _| scores.to_vec())?.1,
     };
     layer_maps(method, &values, &gradient, shape, size)
+}
+
+/// The class with the largest logit in every row, the first of equal ones, and what [`attention`] finds for its logit. The
+/// logits are those of the pass that is explained: `tail` is run once, for Eigen-CAM too.
+///
+/// The arguments are those of [`attention`].
+///
+/// # Errors
+/// As [`attention`].
+pub fn attention_of_predicted(
+    method: &CamMethod,
+    activation: Tensor<4>,
+    tail: &dyn Fn(Tensor<4>) -> Tensor<2>,
+    size: (usize, usize),
+) -> Result<Vec<(usize, Option<AttentionMap>)>, CamError> {
+    if *method == CamMethod::ScoreCam {
+        return Err(CamError::NeedsPictures);
+    }
+    let shape = activation.dims();
+    let values = checked_activation(&activation, shape[0], size)?;
+    let predicted = |logits: &[f32], classes: usize| {
+        logits.chunks_exact(classes).map(|row| Score::Class(largest(row))).collect::<Vec<_>>()
+    };
+    let (scores, gradient) = gradient(activation, tail, predicted)?;
+    let gradient = if *method == CamMethod::EigenCam { values.clone() } else { gradient };
+    let maps = finish(layer_maps(method, &values, &gradient, shape, size)?)?;
+    let classes = scores.into_iter().map(|score| match score {
+        Score::Class(class) | Score::Difference { of: class, .. } => class,
+    });
+    Ok(classes.zip(maps).collect())
+}
+
+/// The place of the largest number, the first of equal ones.
+fn largest(values: &[f32]) -> usize {
+    (1..values.len()).fold(0, |best, i| if values[i] > values[best] { i } else { best })
 }
 
 /// The attention maps where the rest of the network is global average pooling and one linear layer: no backward pass,
@@ -77,7 +112,7 @@ pub fn attention_linear_head(
         return Err(CamError::NeedsPictures);
     }
     let shape @ [_, channels, height, width] = activation.dims();
-    let values = checked_activation(&activation, scores, size)?;
+    let values = checked_activation(&activation, scores.len(), size)?;
     if weight.is_empty() || !weight.len().is_multiple_of(channels) {
         return Err(CamError::HeadShape { channels, len: weight.len() });
     }
@@ -104,7 +139,7 @@ pub(crate) fn finish(maps: Vec<Option<AttentionMap>>) -> Result<Vec<Option<Atten
 /// The activation's values, row by row, after checking them and everything that must fit them.
 pub(crate) fn checked_activation(
     activation: &Tensor<4>,
-    scores: &[Score],
+    scores: usize,
     (width, height): (usize, usize),
 ) -> Result<Vec<f32>, CamError> {
     let shape = activation.dims();
@@ -116,8 +151,8 @@ pub(crate) fn checked_activation(
         let expected = "give the width and the height of the picture in pixels";
         return Err(CamError::Shape { what: "a map", shape: vec![width, height], expected });
     }
-    if scores.len() != shape[0] {
-        return Err(CamError::ScoreCount { scores: scores.len(), pictures: shape[0] });
+    if scores != shape[0] {
+        return Err(CamError::ScoreCount { scores, pictures: shape[0] });
     }
     finite_values("activation", activation.clone().inner().into_data(), shape[0])
 }
@@ -142,29 +177,31 @@ fn selector(scores: &[Score], classes: usize) -> Result<Vec<f32>, CamError> {
     Ok(selector)
 }
 
-/// The gradient of every row's score with respect to its activation. One backward pass for the batch: the rows do not
-/// meet, so the gradient of the sum is every row's own.
+/// What is explained in every row, which `choose` tells from the logits `[N, classes]` and the number of classes, and the
+/// gradient of that with respect to the activation. One backward pass for the batch: the rows do not meet, so the gradient of
+/// the sum is every row's own.
 fn gradient(
     activation: Tensor<4>,
     tail: &dyn Fn(Tensor<4>) -> Tensor<2>,
-    scores: &[Score],
-) -> Result<Vec<f32>, CamError> {
+    choose: impl FnOnce(&[f32], usize) -> Vec<Score>,
+) -> Result<(Vec<Score>, Vec<f32>), CamError> {
+    let [pictures, ..] = activation.dims();
     // A fresh leaf: an intermediate of a graph cannot be asked for its gradient.
     let leaf = activation.inner().autodiff().require_grad();
     let logits = tail(leaf.clone());
     let [rows, classes] = logits.dims();
-    if rows != scores.len() {
-        return Err(CamError::LogitRows { rows, pictures: scores.len() });
+    if rows != pictures {
+        return Err(CamError::LogitRows { rows, pictures });
     }
-    finite_values("logits", logits.clone().inner().into_data(), rows)?;
-    let selector = TensorData::new(selector(scores, classes)?, [rows, classes]);
+    let scores = choose(&finite_values("logits", logits.clone().inner().into_data(), rows)?, classes);
+    let selector = TensorData::new(selector(&scores, classes)?, [rows, classes]);
     if !logits.is_tracked() {
         return Err(CamError::NoGradient);
     }
     let selector = Tensor::<2>::from_data(selector, &logits.device().inner());
     let mut gradients = (logits * selector.autodiff()).sum().backward();
     let gradient = leaf.grad_remove(&mut gradients).ok_or(CamError::NoGradient)?;
-    finite_values("gradient", gradient.into_data(), rows)
+    Ok((scores, finite_values("gradient", gradient.into_data(), rows)?))
 }
 
 /// Every row's map, resampled but not scaled again.

@@ -41,7 +41,7 @@ mod rule;
 mod score_cam;
 mod weigh;
 
-pub use attention::{attention, attention_linear_head, layer_attention};
+pub use attention::{attention, attention_linear_head, attention_of_predicted, layer_attention};
 pub use control::{random_blob, random_box};
 pub use error::{CamError, MaskError};
 pub use map::{AttentionMap, average_with_flip, fuse};

@@ -42,7 +42,7 @@ pub fn layer_score_cam(
     batch: usize,
 ) -> Result<Vec<Option<AttentionMap>>, CamError> {
     let [rows, channels, h, w] = activation.dims();
-    let values = checked_activation(&activation, scores, size)?;
+    let values = checked_activation(&activation, scores.len(), size)?;
     let shape @ [count, colours, height, width] = pictures.dims();
     if count != rows || shape.contains(&0) || batch == 0 {
         let expected = "give one [c, height, width] picture per row of the activation, and a batch of at least 1";

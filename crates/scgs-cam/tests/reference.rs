@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData, activation::relu, module::conv2d, ops::ConvOptions};
 use scgs_cam::{
-    AttentionMap, CamError, CamMethod, Epsilon, Score, attention, attention_linear_head, fuse, layer_attention,
-    layer_score_cam, score_cam,
+    AttentionMap, CamError, CamMethod, Epsilon, Score, attention, attention_linear_head, attention_of_predicted, fuse,
+    layer_attention, layer_score_cam, score_cam,
 };
 
 #[derive(serde::Deserialize)]
@@ -122,6 +122,29 @@ fn maps_equal_pytorch_grad_cam() {
         }
     }
     assert!(compared >= 50, "only {compared} of 54 maps have attention");
+}
+
+#[test]
+fn predicted_classes_are_those_of_the_logits() {
+    let activation = a_to_b(to_a(pictures(8)));
+    // Every picture falls into the same class until the mean logit of each class is taken away.
+    let mean = b_to_logits(activation.clone()).mean_dim(0);
+    let tail = |b: Tensor<4>| {
+        let mean = if b.is_autodiff() { mean.clone().autodiff() } else { mean.clone() };
+        b_to_logits(b) - mean
+    };
+    let logits = tail(activation.clone());
+    let classes: Vec<usize> = logits.argmax(1).into_data().iter::<i64>().map(|class| class as usize).collect();
+    assert!(classes.iter().any(|&class| class != classes[0]), "the pictures differ: {classes:?}");
+    let scores: Vec<Score> = classes.iter().map(|&class| Score::Class(class)).collect();
+    for name in ["gradcam", "gradcam++", "xgradcam", "layercam", "eigencam"] {
+        let method = name.parse().unwrap();
+        let maps = attention(&method, activation.clone(), &tail, &scores, SIZE).unwrap();
+        let found = attention_of_predicted(&method, activation.clone(), &tail, SIZE).unwrap();
+        assert_eq!(found, classes.iter().copied().zip(maps).collect::<Vec<_>>(), "{name}");
+    }
+    let refused = attention_of_predicted(&CamMethod::ScoreCam, activation, &tail, SIZE);
+    assert_eq!(refused, Err(CamError::NeedsPictures));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::evaluate::{inertia, squared_row_distance};
 use crate::lloyd::{Run, Stop, iterate};
 use crate::matrix::Matrix;
 use crate::prepare::Prepared;
+use crate::product::add_row;
 use crate::seeding::seeds;
 
 /// Columns of one matrix product: as many restarts run side by side as fit, at least one.
@@ -235,8 +236,7 @@ fn means(matrix: &Matrix<'_>, assignments: &[usize], k: usize) -> Vec<f32> {
             let width = COLUMNS.min(cols - start);
             let mut sums = vec![0.0_f64; k * width];
             for (row, &cluster) in assignments.iter().enumerate() {
-                let values = &matrix.row(row)[start..start + width];
-                sums[cluster * width..][..width].iter_mut().zip(values).for_each(|(s, &v)| *s += f64::from(v));
+                add_row(&mut sums[cluster * width..][..width], &matrix.row(row)[start..start + width], 1.0);
             }
             sums
         })

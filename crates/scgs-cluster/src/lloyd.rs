@@ -8,7 +8,7 @@
 use rayon::prelude::*;
 
 use crate::prepare::{Prepared, squared_distance};
-use crate::product::dots;
+use crate::product::{add_row, dots};
 
 /// Label of a row that has none yet.
 const NONE: u32 = u32::MAX;
@@ -267,11 +267,9 @@ fn add_rows(data: &Prepared, runs: &mut [&mut Run], changes: &[Vec<Change>]) {
             let change = changes[r][i];
             let values = &data.row(change.row)[start..start + width];
             if change.from != NONE {
-                let own = change.from as usize * width;
-                sums[r][own..own + width].iter_mut().zip(values).for_each(|(s, &v)| *s -= f64::from(v));
+                add_row(&mut sums[r][change.from as usize * width..][..width], values, -1.0);
             }
-            let own = change.to as usize * width;
-            sums[r][own..own + width].iter_mut().zip(values).for_each(|(s, &v)| *s += f64::from(v));
+            add_row(&mut sums[r][change.to as usize * width..][..width], values, 1.0);
         }
     });
 }

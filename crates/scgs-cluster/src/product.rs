@@ -1,4 +1,6 @@
-//! Blocked matrix products. A block's rows never depend on the number of threads, so neither do its sums.
+//! Blocked matrix products and sums of rows. A block's rows never depend on the number of threads, so neither do its sums.
+
+use pulp::{Arch, Simd, WithSimd};
 
 /// Rows of one block: large enough that packing the other operand does not matter, small enough for the cache.
 pub(crate) const BLOCK_ROWS: usize = 512;
@@ -44,9 +46,35 @@ fn products<T: 'static>(a: &[T], b: &[T], d: usize, out: &mut [T], [zero, one]: 
     }
 }
 
+/// Adds a row times `sign`, 1 or -1, in f64. On every processor the same sums: wider vectors only hold more columns.
+pub(crate) fn add_row(sums: &mut [f64], row: &[f32], sign: f64) {
+    struct Add<'a>(&'a mut [f64], &'a [f32], f64);
+    impl WithSimd for Add<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) {
+            let Self(sums, row, sign) = self;
+            sums.iter_mut().zip(row).for_each(|(sum, &value)| *sum += sign * f64::from(value));
+        }
+    }
+    Arch::new().dispatch(Add(sums, row, sign));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_are_added_and_taken_away() {
+        let row: Vec<f32> = (0..131).map(|i| i as f32 * 0.1).collect();
+        let mut sums = vec![1.0; row.len()];
+        add_row(&mut sums, &row, 1.0);
+        assert!(sums.iter().zip(&row).all(|(&sum, &value)| sum == 1.0 + f64::from(value)));
+        let before = sums.clone();
+        add_row(&mut sums, &row, -1.0);
+        assert!(sums.iter().zip(&before).zip(&row).all(|((&sum, &old), &value)| sum == old - f64::from(value)));
+    }
 
     #[test]
     fn dots_are_dot_products() {

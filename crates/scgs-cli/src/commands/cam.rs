@@ -6,7 +6,9 @@ use anyhow::{Context as _, bail, ensure};
 use burn::tensor::{Tensor, TensorData};
 use image::{DynamicImage, RgbImage};
 use rayon::prelude::*;
-use scgs_cam::{AttentionMap, CamError, CamMethod, Score, attention, attention_linear_head, score_cam};
+use scgs_cam::{
+    AttentionMap, CamError, CamMethod, Score, attention, attention_linear_head, attention_of_predicted, score_cam,
+};
 use scgs_data::{Normalisation, PictureError, atomic, read_rgb, resize_bilinear, to_chw};
 use scgs_debias::{Context, Event};
 use scgs_models::{HeadPolicy, Network};
@@ -181,39 +183,38 @@ impl Explainer {
     /// For each row of `x` the class and its map.
     fn explain(&self, pictures: &[Picture], x: &Tensor<4>) -> anyhow::Result<Vec<(usize, Option<AttentionMap>)>> {
         let activation = self.network.until(&self.layer, x.clone())?;
-        let targets = match self.target {
-            Target::Index(class) => vec![class; pictures.len()],
-            Target::Predicted => {
-                let logits = self.network.after(&self.layer, activation.clone())?.into_data();
-                let logits = logits.convert::<f32>().try_into_vec::<f32>().expect("converted to f32");
-                logits.chunks(self.network.classes()).map(highest).collect()
-            }
-        };
-        let scores: Vec<Score> = targets.iter().map(|&class| Score::Class(class)).collect();
+        let tail = |a| self.network.after(&self.layer, a).expect("the layer was found when the network was opened");
         let size = (self.size, self.size);
-        let maps = match (&self.method, &self.head) {
-            (CamMethod::ScoreCam, _) => {
-                score_cam(activation, x.clone(), &|x| self.network.forward(x), &scores, size, SCORE_CAM_BATCH)
-            }
-            (method, Some(weight)) => attention_linear_head(method, activation, weight, &scores, size),
-            (method, None) => {
-                let tail =
-                    |a| self.network.after(&self.layer, a).expect("the layer was found when the network was opened");
-                attention(method, activation, &tail, &scores, size)
-            }
-        };
-        let maps = maps.map_err(|error| match error {
+        let named = |error: CamError| match error {
             CamError::NotFinite { row, .. } => {
                 let path = pictures[row].path.display().to_string();
                 anyhow::Error::new(error).context(path)
             }
             other => other.into(),
-        })?;
-        Ok(targets.into_iter().zip(maps).collect())
+        };
+        if self.target == Target::Predicted && self.head.is_none() && self.method != CamMethod::ScoreCam {
+            return attention_of_predicted(&self.method, activation, &tail, size).map_err(named);
+        }
+        let targets = match self.target {
+            Target::Index(class) => vec![class; pictures.len()],
+            Target::Predicted => {
+                let logits = tail(activation.clone()).into_data();
+                let logits = logits.convert::<f32>().try_into_vec::<f32>().expect("converted to f32");
+                logits.chunks(self.network.classes()).map(highest).collect()
+            }
+        };
+        let scores: Vec<Score> = targets.iter().map(|&class| Score::Class(class)).collect();
+        let maps = match (&self.method, &self.head) {
+            (CamMethod::ScoreCam, _) => {
+                score_cam(activation, x.clone(), &|x| self.network.forward(x), &scores, size, SCORE_CAM_BATCH)
+            }
+            (method, Some(weight)) => attention_linear_head(method, activation, weight, &scores, size),
+            (method, None) => attention(method, activation, &tail, &scores, size),
+        };
+        Ok(targets.into_iter().zip(maps.map_err(named)?).collect())
     }
 }
 
-/// The first of the highest values.
 fn highest(logits: &[f32]) -> usize {
     let mut best = 0;
     for (class, value) in logits.iter().enumerate() {

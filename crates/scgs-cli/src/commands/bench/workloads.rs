@@ -9,7 +9,7 @@ use burn::{
 };
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use scgs_cam::{CamMethod, Epsilon, Score, attention, attention_linear_head};
+use scgs_cam::{CamMethod, Epsilon, Score, attention_linear_head, attention_of_predicted};
 use scgs_cluster::{KMeansConfig, Matrix, kmeans};
 use scgs_diffusion::{
     sd::{UNetConfig, Weights},
@@ -162,21 +162,17 @@ fn grad_cam(layer: &'static str, device: &Device) -> Prepared {
     let method = CamMethod::GradCamPlusPlus { epsilon: Epsilon::Absolute(1e-6) };
     let call = move || {
         let activation = network.until(layer, x.clone())?;
-        let scores: Vec<Score> = network
-            .after(layer, activation.clone())?
-            .argmax(1)
-            .into_data()
-            .iter::<i64>()
-            .map(|class| Score::Class(class as usize))
-            .collect();
-        let maps = if layer == "layer4" {
+        let tail = |activation| network.after(layer, activation).expect("the network has both layers");
+        let maps: Vec<_> = if layer == "layer4" {
             let weight = weight.as_slice::<f32>().map_err(|e| anyhow::anyhow!("{e:?}"))?;
+            let classes = tail(activation.clone()).argmax(1).into_data();
+            let scores: Vec<Score> = classes.iter::<i64>().map(|class| Score::Class(class as usize)).collect();
             attention_linear_head(&method, activation, weight, &scores, (SIDE, SIDE))?
         } else {
-            let tail = |activation| network.after(layer, activation).expect("the layer was found above");
-            attention(&method, activation, &tail, &scores, (SIDE, SIDE))?
+            let found = attention_of_predicted(&method, activation, &tail, (SIDE, SIDE))?;
+            found.into_iter().map(|(_, map)| map).collect()
         };
-        anyhow::ensure!(maps.len() == scores.len(), "{} maps", maps.len());
+        anyhow::ensure!(maps.len() == 16, "{} maps", maps.len());
         Ok(())
     };
     Prepared { call: Box::new(call), parameters }
