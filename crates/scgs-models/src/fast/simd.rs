@@ -152,9 +152,11 @@ fn dot_body<const FUSED: bool>(a: &[f32], b: &[f32]) -> f32 {
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
     let x = x.clamp(-87.0, 88.0);
-    // Adding and taking off 1.5 * 2^23 rounds to the nearest integer.
+    // Adding and taking off 1.5 * 2^23 rounds to the nearest integer, which is then in the lowest bits: a conversion would not
+    // be made for a whole vector.
     const ROUND: f32 = 12_582_912.0;
-    let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let rounded = x * std::f32::consts::LOG2_E + ROUND;
+    let n = rounded - ROUND;
     // ln 2 in two parts, so that the first product is exact.
     let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
     let mut p = 1.987_569_1e-4_f32;
@@ -162,7 +164,7 @@ pub(super) fn exp(x: f32) -> f32 {
         p = p * r + c;
     }
     let p = p * r * r + r + 1.0;
-    p * f32::from_bits(((n as i32 + 127) as u32) << 23)
+    p * f32::from_bits(rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23)
 }
 
 /// As `f32::clamp`, for a range that may be open: NaN stays.
@@ -179,17 +181,24 @@ fn add_and_clamp_body<const FUSED: bool>(values: &mut [f32], add: f32, range: Ra
 
 #[inline(always)]
 fn exponentials_body<const FUSED: bool>(values: &mut [f32], scale: f32) -> f32 {
+    let (chunks, rest) = values.as_chunks_mut::<LANES>();
     let mut most = [f32::NEG_INFINITY; LANES];
-    for chunk in values.chunks(LANES) {
-        most.iter_mut().zip(chunk).for_each(|(most, &value)| *most = larger(*most, value));
+    for chunk in &*chunks {
+        for (most, &value) in most.iter_mut().zip(chunk) {
+            *most = larger(*most, value);
+        }
     }
-    let most = most.into_iter().fold(f32::NEG_INFINITY, larger);
+    let most = most.iter().chain(&*rest).copied().fold(f32::NEG_INFINITY, larger);
     let mut sums = [0.0_f32; LANES];
-    for chunk in values.chunks_mut(LANES) {
+    for chunk in chunks {
         for (value, sum) in chunk.iter_mut().zip(&mut sums) {
             *value = exp(scale * (*value - most));
             *sum += *value;
         }
+    }
+    for (value, sum) in rest.iter_mut().zip(&mut sums) {
+        *value = exp(scale * (*value - most));
+        *sum += *value;
     }
     sums.iter().sum()
 }
