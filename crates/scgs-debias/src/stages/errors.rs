@@ -295,7 +295,8 @@ mod tests {
         assert!(early.iter().all(|row| (row.iter().sum::<f64>() - 1.0).abs() < 1e-9));
         assert!(mistakes(&early) > 0, "{early:?}");
         assert_eq!(early, answers(1, 1e-4), "the same seed gives the same mistakes");
-        assert_eq!(mistakes(&answers(20, 1e-2)), 0);
+        // At rates of 1e-2, batches of four make rounding decide whether 20 epochs are enough.
+        assert_eq!(mistakes(&answers(20, 1e-3)), 0);
     }
 
     /// Results of earlier versions hang on it.
