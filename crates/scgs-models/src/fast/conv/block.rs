@@ -45,10 +45,11 @@ pub(super) const WIDTH: usize = VECTORS * LANES;
 /// Numbers of a block of outputs, `[CHANNELS, VECTORS, LANES]`.
 pub(super) const BLOCK: usize = CHANNELS * WIDTH;
 
-/// `out[m][v][i] = clamp(start[m] + sum over depth d of weights[d][m] * input[places[v] + taps[d] + i])`.
+/// `out[m][v][i] = clamp(start[m] + sum over depth d of weights[d][m] * input[places[v] + taps[d] + i])` for the first
+/// `vectors` of `v`; what is in the others is unspecified.
 pub(super) fn convolve(
     operands: Operands<'_>,
-    places: [usize; VECTORS],
+    (places, vectors): ([usize; VECTORS], usize),
     start: [f32; CHANNELS],
     range: Range,
     out: &mut [f32; BLOCK],
@@ -57,8 +58,15 @@ pub(super) fn convolve(
     let last = farthest(&places) + taps.farthest + LANES;
     let inside = last <= input.len() && weights.len() == taps.distances.len() * CHANNELS;
     assert!(inside && has_avx512(), "a block stays inside, on a processor that knows it");
+    let [a, b, ..] = places;
     // SAFETY: the assertion is what the function asks for.
-    unsafe { convolve_avx512(operands, places, start, out) };
+    unsafe {
+        match vectors {
+            1 => convolve_avx512(operands, [a], start, out),
+            2 => convolve_avx512(operands, [a, b], start, out),
+            _ => convolve_avx512(operands, places, start, out),
+        }
+    }
     if range != [f32::NEG_INFINITY, f32::INFINITY] {
         out.iter_mut().for_each(|value| *value = clamped(*value, range));
     }
@@ -86,13 +94,13 @@ fn farthest(distances: &[usize]) -> usize {
 /// # Safety
 /// The processor has AVX-512. Every place plus every tap plus [`LANES`] lies inside the input, and there are [`CHANNELS`] weights for every tap.
 #[target_feature(enable = "avx512f,fma")]
-unsafe fn convolve_avx512(
+unsafe fn convolve_avx512<const V: usize>(
     Operands { weights, taps, input }: Operands<'_>,
-    places: [usize; VECTORS],
+    places: [usize; V],
     start: [f32; CHANNELS],
     out: &mut [f32; BLOCK],
 ) {
-    let mut sums: [[__m512; VECTORS]; CHANNELS] = start.map(|start| [_mm512_set1_ps(start); VECTORS]);
+    let mut sums: [[__m512; V]; CHANNELS] = start.map(|start| [_mm512_set1_ps(start); V]);
     // SAFETY: by the contract of this function.
     let from = places.map(|place| unsafe { input.as_ptr().add(place) });
     for (weights, &tap) in weights.chunks_exact(CHANNELS).zip(&taps.distances) {
@@ -105,9 +113,11 @@ unsafe fn convolve_avx512(
             }
         }
     }
-    for (out, sums) in out.chunks_exact_mut(LANES).zip(sums.into_iter().flatten()) {
-        // SAFETY: `out` is as long as a vector.
-        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), sums) };
+    for (out, sums) in out.chunks_exact_mut(WIDTH).zip(sums) {
+        for (out, sum) in out.chunks_exact_mut(LANES).zip(sums) {
+            // SAFETY: `out` is as long as a vector.
+            unsafe { _mm512_storeu_ps(out.as_mut_ptr(), sum) };
+        }
     }
 }
 

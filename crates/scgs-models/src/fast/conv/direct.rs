@@ -280,9 +280,9 @@ unsafe fn write_block(planes: Planes, tile: &Tile, block: usize, operands: Opera
     let count = tile.rows.len() * in_row;
     let mut made = [0.0; BLOCK];
     for first in (0..count).step_by(VECTORS) {
-        // Where vectors run out the last is computed again.
+        // Where vectors run out the last may be computed again.
         let places = std::array::from_fn(|v| planes.place((first + v).min(count - 1)));
-        block::convolve(operands, places, start, g.activation.range(), &mut made);
+        block::convolve(operands, (places, count - first), start, g.activation.range(), &mut made);
         for v in first..(first + VECTORS).min(count) {
             let column = v % in_row * LANES / together;
             let columns = (LANES / together).min(g.output[1] - column);

@@ -200,7 +200,7 @@ unsafe fn write_blocks(
 ) {
     let Winograd(g) = way;
     let depth = g.channels * CHANNELS;
-    // Where the last piece has fewer vectors its last is computed again.
+    // Where the last piece has fewer vectors its last may be computed again.
     let places = std::array::from_fn(|v| v.min(lanes.len() - 1) * LANES);
     let open = [f32::NEG_INFINITY, f32::INFINITY];
     with_buffer(1, blocks.len() * POINTS * BLOCK, |made| {
@@ -208,7 +208,7 @@ unsafe fn write_blocks(
             for (block, made) in blocks.clone().zip(made.chunks_exact_mut(POINTS * BLOCK)) {
                 let weights = &weights[(block * POINTS + point) * depth..][..depth];
                 let made = made[point * BLOCK..].first_chunk_mut().expect("a block for each point");
-                block::convolve(Operands { weights, taps, input }, places, [0.0; CHANNELS], open, made);
+                block::convolve(Operands { weights, taps, input }, (places, lanes.len()), [0.0; CHANNELS], open, made);
             }
         }
         for (block, made) in blocks.zip(made.chunks_exact(POINTS * BLOCK)) {
