@@ -73,6 +73,23 @@ impl Network {
         Ok(self.run(0..self.position(layer)? + 1, x))
     }
 
+    /// [`Self::until`] for several layers in one pass, in their order.
+    ///
+    /// # Errors
+    /// [`UnknownLayer`] with the names that exist.
+    pub fn until_each(&self, layers: &[&str], x: Tensor<4>) -> Result<Vec<Tensor<4>>, UnknownLayer> {
+        let ends: Vec<usize> = layers.iter().map(|layer| Ok(self.position(layer)? + 1)).collect::<Result<_, _>>()?;
+        let mut order: Vec<usize> = (0..ends.len()).collect();
+        order.sort_by_key(|&i| ends[i]);
+        let (mut found, mut done, mut map) = (vec![None; ends.len()], 0, x);
+        for i in order {
+            map = self.run(done..ends[i], map);
+            done = ends[i];
+            found[i] = Some(map.clone());
+        }
+        Ok(found.into_iter().flatten().collect())
+    }
+
     /// The logits `[N, classes]` from the activation `[N, C, h, w]` after `layer`, so that
     /// `after(layer, until(layer, x)?)? == forward(x)`.
     ///

@@ -86,7 +86,14 @@ fn a_cut_at_any_layer_changes_nothing() {
             let map = network.until(layer, x.clone()).unwrap();
             assert_eq!(network.after(layer, map).unwrap().into_data(), expected, "{architecture} {layer}");
         }
-        assert_eq!(network.until(last, x.clone()).unwrap().into_data(), network.features(x).into_data());
+        assert_eq!(network.until(last, x.clone()).unwrap().into_data(), network.features(x.clone()).into_data());
+        // In the order of the question, each as if it were the only one.
+        let asked = [last, first, last, names[1].as_str()];
+        let each = network.until_each(&asked, x.clone()).unwrap();
+        assert_eq!(each.len(), asked.len());
+        for (layer, map) in asked.iter().zip(each) {
+            assert_eq!(map.into_data(), network.until(layer, x.clone()).unwrap().into_data(), "{architecture} {layer}");
+        }
     }
 }
 
