@@ -268,4 +268,5 @@ def main():
     say({"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024})
 
 
-main()
+if __name__ == "__main__":
+    main()
