@@ -183,6 +183,12 @@ pub(crate) struct BenchArgs {
     /// What to time
     #[arg(value_enum)]
     pub workload: crate::commands::bench::Workload,
+    /// Pictures at once, or rows of k-means, instead of as many as the name says
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
+    pub batch: Option<usize>,
+    /// Side of the pictures in pixels, instead of the name's; for training, inference and attention
+    #[arg(long, value_name = "PIXELS", value_parser = RangedU64ValueParser::<usize>::new().range(32..=MAX_INPUT_SIZE))]
+    pub side: Option<usize>,
     /// Where computations happen.
     #[command(flatten)]
     pub device: DeviceArgs,

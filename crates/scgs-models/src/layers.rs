@@ -12,8 +12,10 @@ use burn::{
 
 /// What follows a convolution or a normalisation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Activation {
+pub enum Activation {
+    /// Nothing.
     None,
+    /// Values below 0 become 0.
     Relu,
     /// ReLU with at most 6 (Howard et al. 2017).
     Relu6,
@@ -141,7 +143,7 @@ pub(crate) fn max_pool(pool: &MaxPool2d, x: Tensor<4>) -> Tensor<4> {
 /// switch a network loaded for inference to batch statistics as soon as an attention map wants a gradient.
 ///
 /// The running variance takes the unbiased batch variance (divided by `n - 1`), as in PyTorch; burn takes the biased one.
-pub(crate) fn batch_norm(norm: &BatchNorm, x: Tensor<4>, activation: Activation) -> Tensor<4> {
+pub fn batch_norm(norm: &BatchNorm, x: Tensor<4>, activation: Activation) -> Tensor<4> {
     let (gamma, beta) = (norm.gamma.val(), norm.beta.val());
     let device = x.device();
     if !(device.is_autodiff() && gamma.device().is_autodiff() && norm.training.is_enabled()) {

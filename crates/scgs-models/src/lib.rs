@@ -41,7 +41,7 @@ mod weights;
 
 pub use architecture::{Architecture, UnknownArchitecture};
 pub use efficientnet_lite::EfficientNetLite0;
-pub use layers::{adaptive_group_norm, attention, conv2d, forward_conv, group_norm};
+pub use layers::{Activation, adaptive_group_norm, attention, batch_norm, conv2d, forward_conv, group_norm};
 pub use network::{Network, UnknownLayer, pooled};
 pub use published::PublishedWeights;
 pub use resnet::ResNet;

@@ -30,19 +30,19 @@ const ROWS: [(&str, f64); 12] = [
 ];
 
 /// A program that makes one call for every line that it gets.
-struct Worker {
-    name: String,
+pub(super) struct Worker {
+    pub(super) name: String,
     child: Child,
     to: Option<ChildStdin>,
     from: BufReader<ChildStdout>,
     /// Weights of its network.
     parameters: Value,
-    rounds: Rounds,
+    pub(super) rounds: Rounds,
 }
 
 impl Worker {
     /// Starts it and waits for its call to warm up.
-    fn start(name: &str, command: &mut Command) -> anyhow::Result<Self> {
+    pub(super) fn start(name: &str, command: &mut Command) -> anyhow::Result<Self> {
         let mut child = command
             .env("OMP_WAIT_POLICY", "PASSIVE")
             .stdin(Stdio::piped())
@@ -66,7 +66,7 @@ impl Worker {
         Ok(value)
     }
 
-    fn call(&mut self) -> anyhow::Result<()> {
+    pub(super) fn call(&mut self) -> anyhow::Result<()> {
         let to = self.to.as_mut().context("the program was ended")?;
         to.write_all(b"\n").and_then(|()| to.flush()).with_context(|| format!("{} does not listen", self.name))?;
         let said = self.answer("seconds")?;
@@ -74,7 +74,7 @@ impl Worker {
     }
 
     /// Ends it, and takes its peak of memory.
-    fn end(&mut self) -> anyhow::Result<()> {
+    pub(super) fn end(&mut self) -> anyhow::Result<()> {
         self.to = None;
         self.rounds.peak = self.answer("peak_bytes")?["peak_bytes"].as_u64();
         let status = self.child.wait()?;
@@ -107,7 +107,8 @@ pub(super) fn rows(workspace: &Workspace, shell: &Shell, args: &Args) -> anyhow:
         }
         if args.vs_python {
             let script = workspace.root().join(SCRIPT);
-            workers.push(Worker::start("Python", Command::new(&args.python).arg(script).arg(name))?);
+            let layout = args.channels_last.then_some("--channels-last");
+            workers.push(Worker::start("Python", Command::new(&args.python).arg(script).arg(name).args(layout))?);
         }
         if let Some(other) = workers.iter().find(|worker| worker.parameters != workers[0].parameters) {
             let (a, b) = (&workers[0], other);

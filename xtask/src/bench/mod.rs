@@ -4,9 +4,12 @@
 //! round; times stand beside it for orientation.
 
 mod compute;
+mod growth;
+mod growth_page;
 mod history;
 mod loader;
 mod table;
+mod whole_loop;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -28,6 +31,10 @@ enum What {
     Compute,
     /// Pictures a second from JPEG files and from the packed cache; the rows of CelebA's tables.
     Loader,
+    /// `scgs run --dataset habitat`, the whole loop.
+    Loop,
+    /// Time and memory against batch, picture size and number of rows; with --table also a plot beside it.
+    Growth,
 }
 
 /// How it is measured.
@@ -35,7 +42,7 @@ enum What {
 pub(crate) struct Args {
     #[arg(value_enum, default_value_t = What::Compute)]
     what: What,
-    /// compute: devices, measured in turns; each must be compiled in
+    /// Devices; each must be compiled in (not for loader)
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "flex")]
     devices: Vec<String>,
     /// Cargo features of scgs-cli to build with, such as tch,wgpu
@@ -47,7 +54,11 @@ pub(crate) struct Args {
     /// Measure the usual Python library in the same rounds
     #[arg(long)]
     vs_python: bool,
-    /// The Python with torch, torchvision and, for compute, grad-cam, scikit-learn and diffusers
+    /// compute: PyTorch's tensors with channels last, which is faster than its own layout on many CPUs
+    #[arg(long, requires = "vs_python")]
+    channels_last: bool,
+    /// The Python with torch, torchvision and, for compute and loop, grad-cam, scikit-learn and diffusers, for loop
+    /// efficientnet-lite-pytorch
     #[arg(long, value_name = "FILE", default_value = "python3")]
     python: PathBuf,
     /// Write the rows as JSON
@@ -65,7 +76,7 @@ pub(crate) struct Args {
     /// loader: pictures that are made and loaded
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(32..=202_599))]
     pictures: u64,
-    /// Rounds; the middle one counts [default: 5, loader: 3]
+    /// Rounds; the middle one counts [default: 5; loader, loop, growth: 3]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=99))]
     rounds: Option<u64>,
 }
@@ -114,6 +125,8 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> anyhow::Result<Outcome>
     let mut rows = match args.what {
         What::Compute => compute::rows(workspace, &shell, args)?,
         What::Loader => loader::rows(workspace, &shell, args)?,
+        What::Loop => whole_loop::rows(workspace, &shell, args)?,
+        What::Growth => growth::rows(workspace, &shell, args)?,
     };
     let fallen = before.map(|before| table::compare(&mut rows, &before)).unwrap_or_default();
     for row in &rows {
@@ -127,7 +140,11 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> anyhow::Result<Outcome>
         history::add(&shell, folder, &text)?;
     }
     if let Some(path) = &args.table {
-        fs_err::write(path, table::markdown(&rows, &machine()))?;
+        match args.what {
+            What::Growth => growth_page::write(path, &rows, &machine())?,
+            What::Loop => fs_err::write(path, table::markdown(&rows, &machine()) + &whole_loop::tables(&rows))?,
+            What::Compute | What::Loader => fs_err::write(path, table::markdown(&rows, &machine()))?,
+        }
     }
     for (name, before, now) in &fallen {
         eprintln!("error: {name}: ratio {now:.2}, before {before:.2}: fell by more than a fifth");

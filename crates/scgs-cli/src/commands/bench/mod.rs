@@ -20,7 +20,7 @@ use crate::{args_tools::BenchArgs, device};
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     let device = device::open(&args.device.device)?;
     let name = args.workload.to_possible_value().context("every workload has a name")?;
-    let mut prepared = args.workload.prepare(&device)?;
+    let mut prepared = args.workload.prepare(args.batch, args.side, &device)?;
     (prepared.call)()?;
     say(&serde_json::json!({ "ready": name.get_name(), "parameters": prepared.parameters }))?;
     for line in std::io::stdin().lock().lines() {

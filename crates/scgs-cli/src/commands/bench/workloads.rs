@@ -62,20 +62,35 @@ pub(crate) struct Prepared {
 }
 
 impl Workload {
-    /// Makes networks and inputs.
-    pub(crate) fn prepare(self, device: &Device) -> anyhow::Result<Prepared> {
+    /// Makes networks and inputs, of another number or size than the name's where it is given.
+    pub(crate) fn prepare(
+        self,
+        batch: Option<usize>,
+        side: Option<usize>,
+        device: &Device,
+    ) -> anyhow::Result<Prepared> {
+        let fixed_side = matches!(self, Self::TrainUnet | Self::InferUnet | Self::KMeans | Self::SdUnet);
+        anyhow::ensure!(
+            side.is_none() || !fixed_side,
+            "--side: the inputs of this workload have one size; leave it out"
+        );
+        anyhow::ensure!(
+            batch.is_none() || self != Self::SdUnet,
+            "--batch: this workload is a single picture; leave it out"
+        );
+        let shape = |pictures: usize, pixels: usize| (batch.unwrap_or(pictures), side.unwrap_or(pixels));
         match self {
-            Self::TrainResNet50 => Ok(training(Architecture::ResNet50, 16, 224, device)),
-            Self::TrainResNet18 => Ok(training(Architecture::ResNet18, 64, 64, device)),
-            Self::TrainLite0 => Ok(training(Architecture::EfficientNetLite0, 32, 128, device)),
-            Self::InferResNet50 => Ok(inference(Architecture::ResNet50, 16, 224, device)),
-            Self::InferResNet18 => Ok(inference(Architecture::ResNet18, 64, 64, device)),
-            Self::InferLite0 => Ok(inference(Architecture::EfficientNetLite0, 32, 128, device)),
-            Self::TrainUnet => Ok(unet(true, device)),
-            Self::InferUnet => Ok(unet(false, device)),
-            Self::GradCam => Ok(grad_cam("layer4", device)),
-            Self::GradCamLayer3 => Ok(grad_cam("layer3", device)),
-            Self::KMeans => Ok(k_means()),
+            Self::TrainResNet50 => Ok(training(Architecture::ResNet50, shape(16, 224), device)),
+            Self::TrainResNet18 => Ok(training(Architecture::ResNet18, shape(64, 64), device)),
+            Self::TrainLite0 => Ok(training(Architecture::EfficientNetLite0, shape(32, 128), device)),
+            Self::InferResNet50 => Ok(inference(Architecture::ResNet50, shape(16, 224), device)),
+            Self::InferResNet18 => Ok(inference(Architecture::ResNet18, shape(64, 64), device)),
+            Self::InferLite0 => Ok(inference(Architecture::EfficientNetLite0, shape(32, 128), device)),
+            Self::TrainUnet => Ok(unet(true, batch.unwrap_or(4), device)),
+            Self::InferUnet => Ok(unet(false, batch.unwrap_or(4), device)),
+            Self::GradCam => Ok(grad_cam("layer4", shape(16, 224), device)),
+            Self::GradCamLayer3 => Ok(grad_cam("layer3", shape(16, 224), device)),
+            Self::KMeans => Ok(k_means(batch.unwrap_or(20_000))),
             Self::SdUnet => sd_unet(device),
         }
     }
@@ -99,7 +114,7 @@ fn wait<const D: usize>(tensor: Tensor<D>) -> anyhow::Result<()> {
 }
 
 /// A step of SGD with momentum on cross-entropy.
-fn training(architecture: Architecture, pictures: usize, side: usize, device: &Device) -> Prepared {
+fn training(architecture: Architecture, (pictures, side): (usize, usize), device: &Device) -> Prepared {
     let device = device.clone().autodiff();
     let network = architecture.init_seeded(CLASSES, 0, false, &device);
     let parameters = network.num_params();
@@ -123,7 +138,7 @@ fn training(architecture: Architecture, pictures: usize, side: usize, device: &D
 }
 
 /// Logits with the batch norms folded.
-fn inference(architecture: Architecture, pictures: usize, side: usize, device: &Device) -> Prepared {
+fn inference(architecture: Architecture, (pictures, side): (usize, usize), device: &Device) -> Prepared {
     let network = architecture.init_seeded(CLASSES, 0, false, device);
     let parameters = network.num_params();
     let network = network.fold_batch_norm();
@@ -131,16 +146,18 @@ fn inference(architecture: Architecture, pictures: usize, side: usize, device: &
     Prepared { call: Box::new(move || wait(network.forward(x.clone()))), parameters }
 }
 
-/// The small diffusion model's network at batch 4; with gradients of the mean square.
-fn unet(recorded: bool, device: &Device) -> Prepared {
+/// The small diffusion model's network; with gradients of the mean square.
+fn unet(recorded: bool, pictures: usize, device: &Device) -> Prepared {
     let device = if recorded { device.clone().autodiff() } else { device.clone() };
     let config = UnetConfig::default();
     let network = config.init_seeded(0, &device);
     let parameters = network.num_params();
     let [channels, side] = UnetConfig::INPUT;
-    let x = noise([4, channels, side, side], &device);
+    let x = noise([pictures, channels, side, side], &device);
+    let times: Vec<f32> = [0.1, 0.4, 0.7, 0.9].into_iter().cycle().take(pictures).collect();
+    let classes: Vec<usize> = [0, 1, 2, 1].into_iter().cycle().take(pictures).collect();
     let call = move || {
-        let y = network.forward(x.clone(), &[0.1, 0.4, 0.7, 0.9], &[0, 1, 2, 1]);
+        let y = network.forward(x.clone(), &times, &classes);
         if !recorded {
             return wait(y);
         }
@@ -152,13 +169,12 @@ fn unet(recorded: bool, device: &Device) -> Prepared {
 }
 
 /// Forward pass and maps of the predicted classes at `layer`.
-fn grad_cam(layer: &'static str, device: &Device) -> Prepared {
-    const SIDE: usize = 224;
+fn grad_cam(layer: &'static str, (pictures, side): (usize, usize), device: &Device) -> Prepared {
     let network = Architecture::ResNet50.init_seeded(CLASSES, 0, false, device);
     let parameters = network.num_params();
     let network = network.fold_batch_norm();
     let weight = network.linear().weight.val().transpose().into_data();
-    let x = noise([16, 3, SIDE, SIDE], device);
+    let x = noise([pictures, 3, side, side], device);
     let method = CamMethod::GradCamPlusPlus { epsilon: Epsilon::Absolute(1e-6) };
     let call = move || {
         let activation = network.until(layer, x.clone())?;
@@ -167,30 +183,29 @@ fn grad_cam(layer: &'static str, device: &Device) -> Prepared {
             let weight = weight.as_slice::<f32>().map_err(|e| anyhow::anyhow!("{e:?}"))?;
             let classes = tail(activation.clone()).argmax(1).into_data();
             let scores: Vec<Score> = classes.iter::<i64>().map(|class| Score::Class(class as usize)).collect();
-            attention_linear_head(&method, activation, weight, &scores, (SIDE, SIDE))?
+            attention_linear_head(&method, activation, weight, &scores, (side, side))?
         } else {
-            let found = attention_of_predicted(&method, activation, &tail, (SIDE, SIDE))?;
+            let found = attention_of_predicted(&method, activation, &tail, (side, side))?;
             found.into_iter().map(|(_, map)| map).collect()
         };
-        anyhow::ensure!(maps.len() == 16, "{} maps", maps.len());
+        anyhow::ensure!(maps.len() == pictures, "{} maps", maps.len());
         Ok(())
     };
     Prepared { call: Box::new(call), parameters }
 }
 
 /// Rows around 16 centres, so that there is something to find.
-fn k_means() -> Prepared {
-    const ROWS: usize = 20_000;
+fn k_means(count: usize) -> Prepared {
     const WIDTH: usize = 2048;
     let centres = numbers(16 * WIDTH);
-    let mut rows = numbers(ROWS * WIDTH);
+    let mut rows = numbers(count * WIDTH);
     for (i, row) in rows.chunks_exact_mut(WIDTH).enumerate() {
         let centre = &centres[i % 16 * WIDTH..][..WIDTH];
         row.iter_mut().zip(centre).for_each(|(value, centre)| *value = *value * 2.0 + centre);
     }
     let call = move || {
         let found = kmeans(
-            &Matrix::new(&rows, ROWS, WIDTH)?,
+            &Matrix::new(&rows, count, WIDTH)?,
             &KMeansConfig { engine: scgs_cluster::Engine::Stable, ..KMeansConfig::new(8) },
         )?;
         anyhow::ensure!(found.inertia.is_finite(), "inertia {}", found.inertia);
