@@ -142,4 +142,6 @@ say "compared with the run without Slurm: $(wc -l < "$work/b") files"
 cmp "$work/a" "$work/b" || { echo "the results differ"; exit 1; }
 case "$restarts" in *[1-9]*[1-9]*) ;; *) echo "not both tasks were started again"; exit 1 ;; esac
 say "results.json and every new picture are the same; done"
+# First: their files name the daemons.
+stop
 rm -rf "$work"
