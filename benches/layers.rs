@@ -38,12 +38,13 @@ fn convolutions(criterion: &mut Criterion) {
     type Conv = fn(Tensor<4>, Tensor<4>, Option<Tensor<1>>, ConvOptions<2>) -> Tensor<4>;
     let ways: [(&str, Conv); 2] = [("scgs", scgs_models::conv2d), ("burn", module::conv2d)];
     // The last three are EfficientNet-Lite0's: depthwise, and a 1 x 1 kernel around it.
-    let shapes: [(&str, [usize; 4], [usize; 4]); 9] = [
+    let shapes: [(&str, [usize; 4], [usize; 4]); 10] = [
         ("3x3-resnet-56", [16, 64, 56, 56], [64, 64, 3, 3]),
         ("1x1-resnet-56", [16, 256, 56, 56], [64, 256, 1, 1]),
         ("3x3-unet-32", [32, 64, 32, 32], [64, 64, 3, 3]),
         ("3x3-unet-8", [32, 192, 8, 8], [192, 192, 3, 3]),
         ("3x3-sd-64", [1, 320, 64, 64], [320, 320, 3, 3]),
+        ("3x3-one-picture-4", [1, 256, 4, 4], [256, 256, 3, 3]),
         ("3x3-sd-8", [1, 1280, 8, 8], [1280, 1280, 3, 3]),
         ("1x1-lite0-28", [16, 40, 28, 28], [240, 40, 1, 1]),
         ("depthwise3x3-lite0-56", [16, 144, 56, 56], [144, 1, 3, 3]),

@@ -52,13 +52,14 @@ pub fn layer_attention(
     let values = checked_activation(&activation, scores.len(), size)?;
     let gradient = match method {
         CamMethod::EigenCam => values.clone(),
-        _ => gradient(activation, tail, |_, _| scores.to_vec())?.1,
+        _ => gradient(activation, tail, |_, _| scores.to_vec())?,
     };
     layer_maps(method, &values, &gradient, shape, size)
 }
 
 /// The class with the largest logit in every row, the first of equal ones, and what [`attention`] finds for its logit. The
-/// logits are those of the pass that is explained: `tail` is run once, for Eigen-CAM too.
+/// logits are those of the pass that is explained: `tail` is run once; for Eigen-CAM too, without a
+/// backward pass.
 ///
 /// The arguments are those of [`attention`].
 ///
@@ -75,16 +76,20 @@ pub fn attention_of_predicted(
     }
     let shape = activation.dims();
     let values = checked_activation(&activation, shape[0], size)?;
-    let predicted = |logits: &[f32], classes: usize| {
-        logits.chunks_exact(classes).map(|row| Score::Class(largest(row))).collect::<Vec<_>>()
+    let predicted = |logits: &[f32], classes| logits.chunks_exact(classes).map(largest).collect::<Vec<usize>>();
+    let (classes, gradient) = if *method == CamMethod::EigenCam {
+        let (logits, count) = checked_logits(&tail(activation.inner()), shape[0])?;
+        (predicted(&logits, count), values.clone())
+    } else {
+        let mut classes = Vec::new();
+        let gradient = gradient(activation, tail, |logits, count| {
+            classes = predicted(logits, count);
+            classes.iter().map(|&class| Score::Class(class)).collect()
+        })?;
+        (classes, gradient)
     };
-    let (scores, gradient) = gradient(activation, tail, predicted)?;
-    let gradient = if *method == CamMethod::EigenCam { values.clone() } else { gradient };
     let maps = finish(layer_maps(method, &values, &gradient, shape, size)?)?;
-    let classes = scores.into_iter().map(|score| match score {
-        Score::Class(class) | Score::Difference { of: class, .. } => class,
-    });
-    Ok(classes.zip(maps).collect())
+    Ok(classes.into_iter().zip(maps).collect())
 }
 
 /// The place of the largest number, the first of equal ones.
@@ -177,31 +182,35 @@ fn selector(scores: &[Score], classes: usize) -> Result<Vec<f32>, CamError> {
     Ok(selector)
 }
 
-/// What is explained in every row, which `choose` tells from the logits `[N, classes]` and the number of classes, and the
-/// gradient of that with respect to the activation. One backward pass for the batch: the rows do not meet, so the gradient of
-/// the sum is every row's own.
-fn gradient(
-    activation: Tensor<4>,
-    tail: &dyn Fn(Tensor<4>) -> Tensor<2>,
-    choose: impl FnOnce(&[f32], usize) -> Vec<Score>,
-) -> Result<(Vec<Score>, Vec<f32>), CamError> {
-    let [pictures, ..] = activation.dims();
-    // A fresh leaf: an intermediate of a graph cannot be asked for its gradient.
-    let leaf = activation.inner().autodiff().require_grad();
-    let logits = tail(leaf.clone());
+/// The values of logits `[N, classes]`, after checking them, and the number of classes.
+fn checked_logits(logits: &Tensor<2>, pictures: usize) -> Result<(Vec<f32>, usize), CamError> {
     let [rows, classes] = logits.dims();
     if rows != pictures {
         return Err(CamError::LogitRows { rows, pictures });
     }
-    let scores = choose(&finite_values("logits", logits.clone().inner().into_data(), rows)?, classes);
-    let selector = TensorData::new(selector(&scores, classes)?, [rows, classes]);
+    Ok((finite_values("logits", logits.clone().inner().into_data(), rows)?, classes))
+}
+
+/// The gradient of every row's score with respect to its activation; `choose` tells the scores from the logits and the number
+/// of classes. One backward pass for the batch: the rows do not meet, so the gradient of the sum is every row's own.
+fn gradient(
+    activation: Tensor<4>,
+    tail: &dyn Fn(Tensor<4>) -> Tensor<2>,
+    choose: impl FnOnce(&[f32], usize) -> Vec<Score>,
+) -> Result<Vec<f32>, CamError> {
+    let [rows, ..] = activation.dims();
+    // A fresh leaf: an intermediate of a graph cannot be asked for its gradient.
+    let leaf = activation.inner().autodiff().require_grad();
+    let logits = tail(leaf.clone());
+    let (values, classes) = checked_logits(&logits, rows)?;
+    let selector = TensorData::new(selector(&choose(&values, classes), classes)?, [rows, classes]);
     if !logits.is_tracked() {
         return Err(CamError::NoGradient);
     }
     let selector = Tensor::<2>::from_data(selector, &logits.device().inner());
     let mut gradients = (logits * selector.autodiff()).sum().backward();
     let gradient = leaf.grad_remove(&mut gradients).ok_or(CamError::NoGradient)?;
-    Ok((scores, finite_values("gradient", gradient.into_data(), rows)?))
+    finite_values("gradient", gradient.into_data(), rows)
 }
 
 /// Every row's map, resampled but not scaled again.

@@ -223,6 +223,9 @@ pub(crate) fn maps(
         for mirrored in [false, true] {
             let looks = looks.iter().filter(|l| l.input_size.unwrap_or(native) == side && (l.flip || !mirrored));
             let layers: BTreeSet<String> = looks.flat_map(|look| look.layers.iter().map(name)).collect();
+            if layers.is_empty() {
+                continue;
+            }
             let x = if mirrored { input.clone().flip([3]) } else { input.clone() };
             let activations = network
                 .until_each(&layers.iter().map(String::as_str).collect::<Vec<_>>(), x)

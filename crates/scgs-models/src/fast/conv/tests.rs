@@ -225,3 +225,30 @@ fn constants_on_the_plain_device_may_meet_recorded_inputs() {
     let y = conv2d(x.clone(), numbers([3, 2, 3, 3], 2, &plain), Some(numbers([3], 3, &plain)), options);
     assert!(x.grad(&y.sum().backward()).is_some());
 }
+
+/// Winograd's filters, against sums in f64: no worse than plain sums in f32 in the order of the weights.
+#[test]
+fn rounding_errors_are_no_larger_than_those_of_plain_sums() {
+    let device = Device::flex();
+    let (channels, side) = (64, 12);
+    let (x, w) = (numbers([1, channels, side, side], 1, &device), numbers([16, channels, 3, 3], 2, &device));
+    let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
+    let fast: Vec<f32> = conv2d(x.clone(), w.clone(), None, options).into_data().try_into_vec().unwrap();
+    let [x, w] = [x, w].map(|t| t.into_data().try_into_vec::<f32>().unwrap());
+    let (mut ours, mut plain) = (0.0, 0.0);
+    for (place, &found) in fast.iter().enumerate() {
+        let (o, y, column) = (place / (side * side), place / side % side, place % side);
+        let (mut exact, mut summed) = (0.0_f64, 0.0_f32);
+        for tap in 0..channels * 9 {
+            let (row, col) = (y + tap / 3 % 3, column + tap % 3);
+            if (1..=side).contains(&row) && (1..=side).contains(&col) {
+                let (a, b) = (x[(tap / 9 * side + row - 1) * side + col - 1], w[o * channels * 9 + tap]);
+                exact += f64::from(a) * f64::from(b);
+                summed += a * b;
+            }
+        }
+        ours += (f64::from(found) - exact).powi(2);
+        plain += (f64::from(summed) - exact).powi(2);
+    }
+    assert!(ours > 0.0 && ours <= plain, "squared errors: {ours:e}, of plain sums {plain:e}");
+}
