@@ -5,8 +5,9 @@ use std::ops::RangeInclusive;
 use image::{GrayImage, Rgb, RgbImage, imageops};
 use rand::{RngExt, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
-use crate::{InpaintError, Inpainter, Request, background_crop::feathered};
+use crate::{InpaintError, Inpainter, Request, background_crop::feathered, inpainter};
 
 /// Size of the new object as a share of the old one's extent.
 const SCALE: RangeInclusive<f32> = 0.85..=1.2;
@@ -96,21 +97,49 @@ impl CopyPaste {
     }
 }
 
-impl Inpainter for CopyPaste {
-    fn name(&self) -> &'static str {
-        if self.objects.is_some() { "copy-paste" } else { "context-only" }
-    }
-
-    fn inpaint(&self, request: &Request<'_>, rng: &mut ChaCha8Rng) -> Result<RgbImage, InpaintError> {
-        request.check()?;
-        let grown = imageproc::morphology::dilate(request.mask, imageproc::distance_transform::Norm::L2, GROW);
-        let mut canvas = self.remover.inpaint(&Request { mask: &grown, ..*request }, rng)?;
+impl CopyPaste {
+    /// The emptied picture with an object of the request's class.
+    fn pasted(
+        &self,
+        request: &Request<'_>,
+        mut canvas: RgbImage,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<RgbImage, InpaintError> {
         let Some(objects) = &self.objects else { return Ok(canvas) };
         let of_class = objects.get(request.class).ok_or(InpaintError::NoObjects { class: request.class })?;
         let object = of_class.choose(rng).ok_or(InpaintError::NoObjects { class: request.class })?;
         let place = Extent::of(request.mask).ok_or(InpaintError::NothingToRepaint)?;
         paste(&mut canvas, object, place, rng);
         Ok(canvas)
+    }
+}
+
+impl Inpainter for CopyPaste {
+    fn name(&self) -> &'static str {
+        if self.objects.is_some() { "copy-paste" } else { "context-only" }
+    }
+
+    fn inpaint(&self, request: &Request<'_>, rng: &mut ChaCha8Rng) -> Result<RgbImage, InpaintError> {
+        inpainter::alone(self, request, rng)
+    }
+
+    fn inpaint_all(&self, work: &mut [(Request<'_>, ChaCha8Rng)]) -> Vec<Result<RgbImage, InpaintError>> {
+        let grow = |mask| imageproc::morphology::dilate(mask, imageproc::distance_transform::Norm::L2, GROW);
+        let grown: Vec<GrayImage> = work.par_iter().map(|(request, _)| grow(request.mask)).collect();
+        let removals = work.iter().zip(&grown).map(|((request, rng), mask)| (Request { mask, ..*request }, rng.clone()));
+        let mut removals: Vec<_> = removals.collect();
+        let emptied = self.remover.inpaint_all(&mut removals);
+        let pasted = work.par_iter_mut().zip(emptied).zip(removals).map(|(((request, rng), emptied), (_, after))| {
+            *rng = after;
+            // What is wrong with the mask itself is said before what is wrong with the grown one.
+            request.check()?;
+            self.pasted(request, emptied?, rng)
+        });
+        pasted.collect()
+    }
+
+    fn at_once(&self) -> usize {
+        self.remover.at_once()
     }
 }
 

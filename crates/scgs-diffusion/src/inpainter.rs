@@ -70,6 +70,18 @@ pub trait Inpainter: Sync {
     }
 }
 
+/// [`Inpainter::inpaint`] by [`Inpainter::inpaint_all`], for inpainters that have their own.
+pub(crate) fn alone(
+    inpainter: &impl Inpainter,
+    request: &Request<'_>,
+    rng: &mut ChaCha8Rng,
+) -> Result<RgbImage, InpaintError> {
+    let mut work = [(*request, rng.clone())];
+    let painted = inpainter.inpaint_all(&mut work).pop().expect("a picture for every request");
+    [(_, *rng)] = work;
+    painted
+}
+
 /// Why a picture could not be repainted.
 #[derive(Debug, Clone, thiserror::Error, PartialEq)]
 pub enum InpaintError {

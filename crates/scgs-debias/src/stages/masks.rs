@@ -27,6 +27,9 @@ pub const STAGE: &str = "4-masks";
 /// Folder name of the control: random masks of the same areas. Its random streams have this name too.
 pub const RANDOM_STAGE: &str = "4-masks-random-mask";
 
+/// Pictures whose masks are made before the next are begun: what an interruption loses at most.
+pub(crate) const AT_ONCE: usize = 16;
+
 /// A row of `masks.csv`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MaskRow {
@@ -51,33 +54,32 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>, variant: Variant) -> Resul
     let sources = sources::read(inputs.folder, variant)?;
     inputs.folder.stage(context, &stage, sources.len(), |folder| {
         let samples = samples(inputs);
-        let mut rows: Vec<MaskRow> = Vec::new();
         let (mut journal, finished) = Journal::open::<MaskRow>(&folder.join("masks.partial"))?;
-        let finished: BTreeMap<u64, MaskRow> = finished.into_iter().map(|row| (row.id, row)).collect();
-        let mut maker = Maker::new(inputs, context, variant)?;
-        for (i, source) in sources.iter().enumerate() {
-            // A source that becomes several classes has one mask; its rows follow each other.
-            if i > 0 && sources[i - 1].id == source.id {
-                continue;
+        let mut finished: BTreeMap<u64, MaskRow> = finished.into_iter().map(|row| (row.id, row)).collect();
+        // A source that becomes several classes has one mask; its rows follow each other.
+        let mut distinct: Vec<u64> = sources.iter().map(|source| source.id).collect();
+        distinct.dedup();
+        let left: Vec<&Sample> = distinct
+            .iter()
+            .filter(|id| !finished.contains_key(id))
+            .map(|&id| samples.get(&id).copied().ok_or_else(|| unknown_picture(inputs, variant, id)))
+            .collect::<Result<_, _>>()?;
+        let maker = Maker::new(inputs, variant)?;
+        let network = if maker.looks() { Some(inputs.erm_network(context)?) } else { None };
+        let look = &inputs.settings.attention;
+        for some in left.chunks(AT_ONCE) {
+            let made = overlapped(
+                some,
+                |sample| network.as_ref().map(|network| seen(inputs, context, network, look, sample)).transpose(),
+                |sample, seen| maker.row(sample, seen, folder),
+            )?;
+            for row in made {
+                journal.push(&row)?;
+                finished.insert(row.id, row);
             }
-            if let Some(row) = finished.get(&source.id) {
-                rows.push(row.clone());
-                continue;
-            }
-            let sample = samples.get(&source.id).ok_or_else(|| unknown_picture(inputs, variant, source.id))?;
-            let (target, outcome) = maker.mask(sample, folder)?;
-            let (area, skipped) = match outcome {
-                Ok(mask) => {
-                    atomic::save_png(folder.join(format!("{}.png", source.id)), &mask.to_gray().into())?;
-                    (Some(mask.area()), None)
-                }
-                Err(reason) => (None, Some(reason)),
-            };
-            let row = MaskRow { id: source.id, target, area, skipped };
-            journal.push(&row)?;
-            rows.push(row);
-            context.advance(&stage, i + 1)?;
+            context.advance(&stage, sources.iter().filter(|source| finished.contains_key(&source.id)).count())?;
         }
+        let rows: Vec<MaskRow> = distinct.iter().map(|id| finished[id].clone()).collect();
         run_folder::write_csv(&folder.join("masks.csv"), &rows)?;
         for (class, name) in inputs.index.classes.iter().enumerate() {
             let masked = |id| rows.iter().any(|r| r.id == id && r.area.is_some());
@@ -97,10 +99,48 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>, variant: Variant) -> Resul
     })
 }
 
+/// Gives `finish(item, prepare(item)?)` for each item. `prepare` is called on this thread, one item after the other, while other
+/// threads finish what was prepared: a network's passes over one picture leave room beside them.
+///
+/// # Errors
+/// The first of `prepare` or, if none, of `finish`.
+pub(crate) fn overlapped<T: Sync, A: Send, B: Send>(
+    items: &[T],
+    mut prepare: impl FnMut(&T) -> Result<A, Error>,
+    finish: impl Fn(&T, A) -> Result<B, Error> + Sync,
+) -> Result<Vec<B>, Error> {
+    let mut made: Vec<Option<Result<B, Error>>> = items.iter().map(|_| None).collect();
+    let finish = &finish;
+    rayon::in_place_scope(|scope| {
+        for (item, made) in items.iter().zip(&mut made) {
+            let prepared = prepare(item)?;
+            scope.spawn(move |_| *made = Some(finish(item, prepared)));
+        }
+        Ok::<(), Error>(())
+    })?;
+    made.into_iter().map(|made| made.expect("the scope waits for every item")).collect()
+}
+
+/// A picture, and where the classifier looks in it.
+pub(crate) type Seen = (RgbImage, Found);
+
+/// Reads a picture and asks the network for its attention.
+pub(crate) fn seen(
+    inputs: Inputs<'_>,
+    context: &Context<'_>,
+    network: &Network,
+    look: &Look,
+    sample: &Sample,
+) -> Result<Seen, Error> {
+    let picture = picture(inputs, sample)?;
+    let found = attention_of(inputs, context, network, look, sample, &picture)?;
+    Ok((picture, found))
+}
+
 /// How masks of a variant are made.
 enum Maker<'a> {
     /// Where the classifier looks.
-    Attention { inputs: Inputs<'a>, context: &'a Context<'a>, network: Box<Network>, keep_pictures: bool },
+    Attention { inputs: Inputs<'a>, keep_pictures: bool },
     /// A random shape of the area of the method's mask.
     Random { inputs: Inputs<'a>, areas: BTreeMap<u64, MaskRow> },
     /// The true object (oracle).
@@ -113,14 +153,11 @@ enum Maker<'a> {
 type Outcome = Result<Mask, String>;
 
 impl<'a> Maker<'a> {
-    fn new(inputs: Inputs<'a>, context: &'a Context<'a>, variant: Variant) -> Result<Self, Error> {
+    fn new(inputs: Inputs<'a>, variant: Variant) -> Result<Self, Error> {
         Ok(match variant {
-            Variant::Scgs | Variant::ContextOnly | Variant::RandomSource => Self::Attention {
-                inputs,
-                context,
-                network: Box::new(inputs.erm_network(context)?),
-                keep_pictures: variant != Variant::RandomSource,
-            },
+            Variant::Scgs | Variant::ContextOnly | Variant::RandomSource => {
+                Self::Attention { inputs, keep_pictures: variant != Variant::RandomSource }
+            }
             Variant::RandomMask => Self::Random {
                 inputs,
                 areas: read(inputs.folder, STAGE)?.into_iter().map(|row| (row.id, row)).collect(),
@@ -130,18 +167,23 @@ impl<'a> Maker<'a> {
         })
     }
 
+    /// Whether it has to be told where the classifier looks.
+    fn looks(&self) -> bool {
+        matches!(self, Self::Attention { .. })
+    }
+
+    /// Writes a picture's mask; its row.
+    fn row(&self, sample: &Sample, seen: Option<Seen>, folder: &Path) -> Result<MaskRow, Error> {
+        let (target, outcome) = self.mask(sample, seen, folder)?;
+        let (area, skipped) = save(folder, sample.id, outcome)?;
+        Ok(MaskRow { id: sample.id, target, area, skipped })
+    }
+
     /// The class that was explained (for masks without attention, the picture's own), and the mask.
-    fn mask(&mut self, sample: &Sample, folder: &Path) -> Result<(usize, Outcome), Error> {
+    fn mask(&self, sample: &Sample, seen: Option<Seen>, folder: &Path) -> Result<(usize, Outcome), Error> {
         match self {
-            Self::Attention { inputs, context, network, keep_pictures } => {
-                let inputs = *inputs;
-                let picture = picture(inputs, sample)?;
-                if *keep_pictures {
-                    // A copy beside the mask, so that a report needs nothing but the run's folder.
-                    atomic::save_png(folder.join(format!("{}-picture.png", sample.id)), &picture.clone().into())?;
-                }
-                let look = &inputs.settings.attention;
-                let Found { target, map } = attention_of(inputs, context, network, look, sample, &picture)?;
+            &Self::Attention { inputs, keep_pictures } => {
+                let (picture, Found { target, map }) = seen.expect("asked for where `looks` says so");
                 if let Some(map) = &map {
                     atomic::save_png(folder.join(format!("{}-attention.png", sample.id)), &grey(map).into())?;
                 }
@@ -150,6 +192,10 @@ impl<'a> Maker<'a> {
                     None => region(inputs, map.as_ref(), &picture)
                         .map(|region| to_repaint(&region, inputs.settings.mask.repaint)),
                 };
+                if keep_pictures {
+                    // A copy beside the mask, so that a report needs nothing but the run's folder.
+                    atomic::save_png(folder.join(format!("{}-picture.png", sample.id)), &picture.into())?;
+                }
                 Ok((target, region.and_then(|mask| within_limits(inputs, mask))))
             }
             Self::Random { inputs, areas } => {
@@ -174,6 +220,17 @@ impl<'a> Maker<'a> {
             }
         }
     }
+}
+
+/// Writes a mask; its area, or why there is none.
+pub(crate) fn save(folder: &Path, id: u64, outcome: Outcome) -> Result<(Option<f64>, Option<String>), Error> {
+    Ok(match outcome {
+        Ok(mask) => {
+            atomic::save_png(folder.join(format!("{id}.png")), &mask.to_gray().into())?;
+            (Some(mask.area()), None)
+        }
+        Err(reason) => (None, Some(reason)),
+    })
 }
 
 /// A random mask of the same area. What the attention keeps (or repaints) is a region; its control is a shape of that

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use rand::seq::SliceRandom;
 use scgs_cam::Mask;
-use scgs_data::{Sample, Split, atomic, stream};
+use scgs_data::{Sample, Split, stream};
 use scgs_diffusion::CutOut;
 
 use super::{
@@ -49,11 +49,8 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>, variant: Variant) -> Resul
         } else {
             BTreeMap::new()
         };
-        let mut rows = Vec::new();
-        for (i, sample) in chosen.iter().enumerate() {
-            let outcome: Result<Mask, String> = if let Some(network) = &network {
-                let picture = masks::picture(inputs, sample)?;
-                let Found { map, .. } = masks::attention_of(inputs, context, network, &look, sample, &picture)?;
+        let outcome = |sample: &Sample, seen: Option<masks::Seen>| -> Result<Result<Mask, String>, Error> {
+            Ok(if let Some((picture, Found { map, .. })) = seen {
                 masks::region(inputs, map.as_ref(), &picture)
             } else if variant == Variant::OracleMask {
                 Ok(object_masks::read(inputs.index, sample.id)?)
@@ -66,18 +63,23 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>, variant: Variant) -> Resul
                     }
                     None => Err("the attention found no object to follow".to_owned()),
                 }
-            };
-            let outcome = outcome
-                .and_then(|mask| if mask.count() == 0 { Err("the region is empty".to_owned()) } else { Ok(mask) });
-            let (area, skipped) = match outcome {
-                Ok(mask) => {
-                    atomic::save_png(folder.join(format!("{}.png", sample.id)), &mask.to_gray().into())?;
-                    (Some(mask.area()), None)
-                }
-                Err(reason) => (None, Some(reason)),
-            };
-            rows.push(MaskRow { id: sample.id, target: sample.label, area, skipped });
-            context.advance(&stage, i + 1)?;
+            })
+        };
+        let mut rows = Vec::new();
+        for some in chosen.chunks(masks::AT_ONCE) {
+            rows.extend(masks::overlapped(
+                some,
+                |sample| {
+                    network.as_ref().map(|network| masks::seen(inputs, context, network, &look, sample)).transpose()
+                },
+                |sample, seen| {
+                    let outcome = outcome(sample, seen)?
+                        .and_then(|mask| if mask.count() == 0 { Err("the region is empty".to_owned()) } else { Ok(mask) });
+                    let (area, skipped) = masks::save(folder, sample.id, outcome)?;
+                    Ok(MaskRow { id: sample.id, target: sample.label, area, skipped })
+                },
+            )?);
+            context.advance(&stage, rows.len())?;
         }
         run_folder::write_csv(&folder.join("objects.csv"), &rows)?;
         for (class, name) in inputs.index.classes.iter().enumerate() {

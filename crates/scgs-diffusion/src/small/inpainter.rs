@@ -5,16 +5,19 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor, TensorData};
 use image::{GrayImage, Rgb, RgbImage, imageops};
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
 use super::{
     SIDE,
-    layout::{COLOURS, Flags, INPUTS, Patches},
+    layout::{Flags, INPUTS, Patches},
     process::{Moment, normal},
     unet::{Unet, UnetConfig, map_shape},
     weights::{self, SmallWeightsError},
 };
-use crate::{InpaintError, Inpainter, Request, seam};
+use crate::{InpaintError, Inpainter, Request, inpainter, seam};
 
+/// Pictures of one forward pass: kernels are transformed once for all of them, and several passes give several threads work.
+const TOGETHER: usize = 8;
 /// Side of the window around a mask as a multiple of the mask's.
 const WINDOW: f32 = 1.4;
 
@@ -86,57 +89,71 @@ impl SmallDiffusion {
         self.config.classes
     }
 
-    /// Paints a window of [`SIDE`] x [`SIDE`] pixels, `mask` row by row; pixels outside the mask are unspecified.
-    fn paint(&self, known: &RgbImage, mask: &[bool], class: usize, rng: &mut ChaCha8Rng) -> RgbImage {
-        let (known, flags) = (Patches::of(known), Flags::of(mask));
-        let count = known.0.len();
-        let mut values = normal(rng, count);
-        let guided = class > 0 && self.options.guidance != 1.0;
-        let classes = if guided { vec![class, 0] } else { vec![class] };
-        let pictures = classes.len();
-        let steps = self.options.steps;
-        for step in (1..=steps).rev() {
-            let (time, earlier) = (step as f32 / steps as f32, (step - 1) as f32 / steps as f32);
-            let mut input = Vec::with_capacity(pictures * INPUTS * count / COLOURS);
-            for _ in 0..pictures {
-                flags.push_input(&values, &known, &mut input);
-            }
-            let input = Tensor::from_data(TensorData::new(input, map_shape(pictures, INPUTS)), &self.device);
-            let velocity = self.network.forward(input, &vec![time; pictures], &classes);
-            let velocity: Vec<f32> = velocity.into_data().try_into_vec().expect("the network computes in f32");
-            let (now, then) = (Moment::at(time), Moment::at(earlier));
-            for (i, value) in values.iter_mut().enumerate() {
-                let mut v = velocity[i];
-                if guided {
-                    // Classifier-free guidance (Ho and Salimans 2022) with "no object" in place of the empty prompt.
-                    let nothing = velocity[count + i];
-                    v = nothing + self.options.guidance * (v - nothing);
-                }
-                *value = now.step(then, *value, v);
-            }
-        }
-        Patches(values).to_picture()
-    }
-}
-
-impl Inpainter for SmallDiffusion {
-    fn name(&self) -> &'static str {
-        if self.options.objects { "small-diffusion" } else { "small-diffusion-background" }
-    }
-
-    fn inpaint(&self, request: &Request<'_>, rng: &mut ChaCha8Rng) -> Result<RgbImage, InpaintError> {
+    /// The window that is painted for a request.
+    fn window(&self, request: &Request<'_>, rng: &mut ChaCha8Rng) -> Result<Window, InpaintError> {
         request.check()?;
         let class = match request.class {
             _ if !self.options.objects => 0,
             class if class < self.config.classes => class + 1,
             class => return Err(InpaintError::UnknownClass { class, known: self.config.classes }),
         };
-        let (left, top, width, height) = window(request.mask);
+        let place = window(request.mask);
+        let (left, top, width, height) = place;
         let side = SIDE as u32;
         let cut = imageops::crop_imm(request.picture, left, top, width, height).to_image();
         let known = imageops::resize(&cut, side, side, imageops::FilterType::Triangle);
-        let mask = shrunk(request.mask, (left, top, width, height));
-        let painted = self.paint(&known, &mask, class, rng);
+        let mask = shrunk(request.mask, place);
+        let patches = Patches::of(&known);
+        let values = normal(rng, patches.0.len());
+        Ok(Window { place, class, flags: Flags::of(&mask), mask, known, patches, values })
+    }
+
+    /// Goes the way back from noise in some windows together.
+    fn denoise(&self, windows: &mut [&mut Window]) {
+        let guided = |window: &Window| window.class > 0 && self.options.guidance != 1.0;
+        // The windows and classes of the network's pictures; a guided window is followed by itself without an object.
+        let mut asked: Vec<(usize, usize)> = Vec::new();
+        for (at, window) in windows.iter().enumerate() {
+            asked.push((at, window.class));
+            if guided(window) {
+                asked.push((at, 0));
+            }
+        }
+        // Products with a single row are summed in another order than those with several.
+        if let [only] = asked[..] {
+            asked.push(only);
+        }
+        let classes: Vec<usize> = asked.iter().map(|&(_, class)| class).collect();
+        let steps = self.options.steps;
+        for step in (1..=steps).rev() {
+            let (time, earlier) = (step as f32 / steps as f32, (step - 1) as f32 / steps as f32);
+            let mut input = Vec::new();
+            for &(at, _) in &asked {
+                windows[at].flags.push_input(&windows[at].values, &windows[at].patches, &mut input);
+            }
+            let input = Tensor::from_data(TensorData::new(input, map_shape(asked.len(), INPUTS)), &self.device);
+            let velocity = self.network.forward(input, &vec![time; asked.len()], &classes);
+            let velocity: Vec<f32> = velocity.into_data().try_into_vec().expect("the network computes in f32");
+            let (now, then) = (Moment::at(time), Moment::at(earlier));
+            let mut velocities = velocity.chunks_exact(velocity.len() / asked.len());
+            for window in windows.iter_mut() {
+                let of_class = velocities.next().expect("a picture for every window");
+                let nothing = if guided(window) { velocities.next() } else { None };
+                for (i, value) in window.values.iter_mut().enumerate() {
+                    // Classifier-free guidance (Ho and Salimans 2022) with "no object" in place of the empty prompt.
+                    let v = nothing.map_or(of_class[i], |nothing| {
+                        nothing[i] + self.options.guidance * (of_class[i] - nothing[i])
+                    });
+                    *value = now.step(then, *value, v);
+                }
+            }
+        }
+    }
+
+    /// The picture with what was painted in the window.
+    fn blended(&self, request: &Request<'_>, window: Window) -> RgbImage {
+        let Window { place: (left, top, width, height), mask, known, values, .. } = window;
+        let (side, painted) = (SIDE as u32, Patches(values).to_picture());
         // Around the mask the scaled picture is the known one, so that scaling up does not pull in what was painted there.
         let painted = RgbImage::from_fn(side, side, |x, y| {
             *if mask[(y * side + x) as usize] { painted.get_pixel(x, y) } else { known.get_pixel(x, y) }
@@ -149,7 +166,46 @@ impl Inpainter for SmallDiffusion {
             let old = result.get_pixel_mut(left + x, top + y);
             *old = Rgb(std::array::from_fn(|c| seam::blend(old[c], new[c], a)));
         }
-        Ok(result)
+        result
+    }
+}
+
+/// What the network sees of a picture, [`SIDE`] x [`SIDE`] pixels, and paints in it.
+struct Window {
+    /// Left, top, width and height in the picture.
+    place: (u32, u32, u32, u32),
+    /// 0 for no object.
+    class: usize,
+    known: RgbImage,
+    /// Row by row, on where it is painted.
+    mask: Vec<bool>,
+    patches: Patches,
+    flags: Flags,
+    /// The noisy pixels, in the end the painted ones; unspecified outside the mask.
+    values: Vec<f32>,
+}
+
+impl Inpainter for SmallDiffusion {
+    fn name(&self) -> &'static str {
+        if self.options.objects { "small-diffusion" } else { "small-diffusion-background" }
+    }
+
+    fn inpaint(&self, request: &Request<'_>, rng: &mut ChaCha8Rng) -> Result<RgbImage, InpaintError> {
+        inpainter::alone(self, request, rng)
+    }
+
+    /// Some pictures are one forward pass. No picture depends on what it is painted with.
+    fn inpaint_all(&self, work: &mut [(Request<'_>, ChaCha8Rng)]) -> Vec<Result<RgbImage, InpaintError>> {
+        let together = work.par_chunks_mut(TOGETHER).flat_map_iter(|work| {
+            let mut windows: Vec<_> = work.iter_mut().map(|(request, rng)| self.window(request, rng)).collect();
+            let mut good: Vec<&mut Window> = windows.iter_mut().flatten().collect();
+            if !good.is_empty() {
+                self.denoise(&mut good);
+            }
+            let painted = work.iter().zip(windows).map(|((request, _), window)| Ok(self.blended(request, window?)));
+            painted.collect::<Vec<_>>()
+        });
+        together.collect()
     }
 }
 

@@ -91,6 +91,34 @@ fn stream_class_and_guidance_decide_the_picture_and_threads_do_not() {
 }
 
 #[test]
+fn a_picture_does_not_depend_on_what_it_is_painted_with() {
+    let pictures: Vec<(RgbImage, GrayImage)> =
+        (0..11).map(|i| (picture(70 + i, 80), disc(70 + i, 80, (30, 40), 8 + i))).collect();
+    let empty = GrayImage::new(70, 80);
+    for guidance in [1.0, 2.0] {
+        let model = model(SmallOptions { steps: 2, guidance, ..SmallOptions::default() });
+        let request = |i: usize| Request {
+            picture: &pictures[i].0,
+            mask: if i == 3 { &empty } else { &pictures[i].1 },
+            prompt: "",
+            class: i % 2,
+        };
+        let alone: Vec<_> = (0..pictures.len())
+            .map(|i| {
+                let mut rng = stream(0, "paint", i as u64);
+                (model.inpaint(&request(i), &mut rng), rng)
+            })
+            .collect();
+        let mut work: Vec<_> = (0..pictures.len()).map(|i| (request(i), stream(0, "paint", i as u64))).collect();
+        let together = model.inpaint_all(&mut work);
+        for (i, (painted, (_, rng))) in together.into_iter().zip(work).enumerate() {
+            assert_eq!((painted, rng), alone[i], "picture {i}, guidance {guidance}");
+        }
+        assert!(alone[3].0.is_err() && alone[4].0.is_ok());
+    }
+}
+
+#[test]
 fn what_is_impossible_is_refused() {
     let config = UnetConfig::default();
     let device = Device::flex();

@@ -21,7 +21,11 @@ use burn::{
 };
 use rayon::prelude::*;
 
-use super::{covers, simd::exp, tensor, values};
+use super::{
+    covers,
+    simd::{exp, for_each_processor},
+    tensor, values,
+};
 
 /// What is computed, besides the shapes of the tensors.
 #[derive(Clone, Copy, Debug)]
@@ -83,11 +87,13 @@ pub(crate) trait NormGradients: Backend {
     ) -> [FloatTensor<Self>; 3];
 }
 
+#[inline(always)]
 fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
 /// A sum in f32 lanes of fixed number, then in f64: fast, accurate, and the same everywhere.
+#[inline(always)]
 fn sum(values: &[f32], term: impl Fn(usize, f32) -> f32) -> f64 {
     const LANES: usize = 16;
     let mut total = 0.0;
@@ -120,11 +126,83 @@ impl Norm {
     }
 
     /// Mean and 1 / standard deviation of the values of one image and group.
+    #[inline(always)]
     fn statistics(&self, x: &[f32]) -> (f32, f32) {
         let count = x.len() as f64;
         let mean = (sum(x, |_, v| v) / count) as f32;
         let variance = sum(x, |_, v| (v - mean) * (v - mean)) / count;
         (mean, (1.0 / (variance + f64::from(self.epsilon)).sqrt()) as f32)
+    }
+}
+
+for_each_processor! {
+    /// One image and group. `told` is scale and shift of its channels.
+    fn normalise(norm: Norm, x: &[f32], told: [&[f32]; 2], y: &mut [f32]) = normalise_body
+}
+
+for_each_processor! {
+    /// The gradients of one image and group: `found` takes those of input, scale and shift.
+    fn gradients_of(norm: Norm, dy: &[f32], x: &[f32], told: [&[f32]; 2], found: [&mut [f32]; 3]) = gradients_body
+}
+
+/// No product is fused with a sum, so that all processors compute the same digits.
+#[inline(always)]
+fn normalise_body<const FUSED: bool>(norm: Norm, x: &[f32], [scale, shift]: [&[f32]; 2], y: &mut [f32]) {
+    let (mean, inverse) = norm.statistics(x);
+    let positions = norm.positions();
+    for (c, (y, x)) in y.chunks_exact_mut(positions).zip(x.chunks_exact(positions)).enumerate() {
+        let a = scale[c] * inverse;
+        let b = shift[c] - mean * a;
+        if norm.silu {
+            y.iter_mut().zip(x).for_each(|(y, &x)| {
+                let z = a * x + b;
+                *y = z * sigmoid(z);
+            });
+        } else {
+            y.iter_mut().zip(x).for_each(|(y, &x)| *y = a * x + b);
+        }
+    }
+}
+
+#[inline(always)]
+fn gradients_body<const FUSED: bool>(
+    norm: Norm,
+    dy: &[f32],
+    x: &[f32],
+    [scale, shift]: [&[f32]; 2],
+    [dx, dscale, dshift]: [&mut [f32]; 3],
+) {
+    let (length, positions) = (x.len(), norm.positions());
+    let (mean, inverse) = norm.statistics(x);
+    // With z = scale * n + shift and n the normalised value: first dz, kept in dx, and its sums.
+    let (mut sum_dn, mut sum_dn_n) = (0.0, 0.0);
+    for c in 0..scale.len() {
+        let (s, b) = (scale[c], shift[c]);
+        let range = c * positions..(c + 1) * positions;
+        let (x, dz) = (&x[range.clone()], &mut dx[range.clone()]);
+        dz.copy_from_slice(&dy[range]);
+        if norm.silu {
+            dz.iter_mut().zip(x).for_each(|(dz, &x)| {
+                let z = (x - mean) * inverse * s + b;
+                let q = sigmoid(z);
+                *dz *= q * (1.0 + z * (1.0 - q));
+            });
+        }
+        let total = sum(dz, |_, dz| dz);
+        let weighted = sum(dz, |i, dz| dz * (x[i] - mean) * inverse);
+        dshift[c] = total as f32;
+        dscale[c] = weighted as f32;
+        sum_dn += f64::from(s) * total;
+        sum_dn_n += f64::from(s) * weighted;
+    }
+    // Then the gradient through mean and variance (Wu and He 2018).
+    let (mean_dn, mean_dn_n) = ((sum_dn / length as f64) as f32, (sum_dn_n / length as f64) as f32);
+    for (c, &s) in scale.iter().enumerate() {
+        let range = c * positions..(c + 1) * positions;
+        dx[range.clone()].iter_mut().zip(&x[range]).for_each(|(dx, &x)| {
+            let n = (x - mean) * inverse;
+            *dx = inverse * (s * *dx - mean_dn - n * mean_dn_n);
+        });
     }
 }
 
@@ -136,19 +214,8 @@ impl FastNorm for Flex {
         let mut y = vec![0.0; x.len()];
         let jobs = y.par_chunks_mut(channels * positions).zip(x.par_chunks(channels * positions));
         jobs.enumerate().for_each(|(job, (y, x))| {
-            let (mean, inverse) = norm.statistics(x);
-            for (c, (y, x)) in y.chunks_exact_mut(positions).zip(x.chunks_exact(positions)).enumerate() {
-                let a = scale[job * channels + c] * inverse;
-                let b = shift[job * channels + c] - mean * a;
-                if norm.silu {
-                    y.iter_mut().zip(x).for_each(|(y, &x)| {
-                        let z = a * x + b;
-                        *y = z * sigmoid(z);
-                    });
-                } else {
-                    y.iter_mut().zip(x).for_each(|(y, &x)| *y = a * x + b);
-                }
-            }
+            let of_job = job * channels..(job + 1) * channels;
+            normalise(norm, x, [&scale[of_job.clone()], &shift[of_job]], y);
         });
         tensor(y, norm.shape)
     }
@@ -172,40 +239,9 @@ impl NormGradients for Flex {
         let mut dshift = vec![0.0; shift.len()];
         let jobs = dx.par_chunks_mut(length).zip(dscale.par_chunks_mut(channels)).zip(dshift.par_chunks_mut(channels));
         jobs.enumerate().for_each(|(job, ((dx, dscale), dshift))| {
-            let x = &x[job * length..][..length];
-            let dy = &dy[job * length..][..length];
-            let (mean, inverse) = norm.statistics(x);
-            // With z = scale * n + shift and n the normalised value: first dz, kept in dx, and its sums.
-            let (mut sum_dn, mut sum_dn_n) = (0.0, 0.0);
-            for c in 0..channels {
-                let (s, b) = (scale[job * channels + c], shift[job * channels + c]);
-                let range = c * positions..(c + 1) * positions;
-                let (x, dz) = (&x[range.clone()], &mut dx[range.clone()]);
-                dz.copy_from_slice(&dy[range]);
-                if norm.silu {
-                    dz.iter_mut().zip(x).for_each(|(dz, &x)| {
-                        let z = (x - mean) * inverse * s + b;
-                        let q = sigmoid(z);
-                        *dz *= q * (1.0 + z * (1.0 - q));
-                    });
-                }
-                let total = sum(dz, |_, dz| dz);
-                let weighted = sum(dz, |i, dz| dz * (x[i] - mean) * inverse);
-                dshift[c] = total as f32;
-                dscale[c] = weighted as f32;
-                sum_dn += f64::from(s) * total;
-                sum_dn_n += f64::from(s) * weighted;
-            }
-            // Then the gradient through mean and variance (Wu and He 2018).
-            let (mean_dn, mean_dn_n) = ((sum_dn / length as f64) as f32, (sum_dn_n / length as f64) as f32);
-            for c in 0..channels {
-                let s = scale[job * channels + c];
-                let range = c * positions..(c + 1) * positions;
-                dx[range.clone()].iter_mut().zip(&x[range]).for_each(|(dx, &x)| {
-                    let n = (x - mean) * inverse;
-                    *dx = inverse * (s * *dx - mean_dn - n * mean_dn_n);
-                });
-            }
+            let of_job = job * channels..(job + 1) * channels;
+            let told = [&scale[of_job.clone()], &shift[of_job]];
+            gradients_of(norm, &dy[job * length..][..length], &x[job * length..][..length], told, [dx, dscale, dshift]);
         });
         let [images, c, ..] = norm.shape;
         [tensor(dx, norm.shape), tensor(dscale, [images, c]), tensor(dshift, [images, c])]

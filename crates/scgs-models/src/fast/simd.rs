@@ -83,6 +83,11 @@ for_each_processor! {
 }
 
 for_each_processor! {
+    /// 0 in place of the values whose `others` do not lie strictly inside a range.
+    fn keep_inside(values: &mut [f32], others: &[f32], range: Range) = keep_inside_body
+}
+
+for_each_processor! {
     /// The larger of each pair, into the first row.
     fn raise(values: &mut [f32], others: &[f32]) = raise_body
 }
@@ -177,6 +182,11 @@ pub(super) fn clamped(value: f32, [low, high]: Range) -> f32 {
 #[inline(always)]
 fn add_and_clamp_body<const FUSED: bool>(values: &mut [f32], add: f32, range: Range) {
     values.iter_mut().for_each(|value| *value = clamped(*value + add, range));
+}
+
+#[inline(always)]
+fn keep_inside_body<const FUSED: bool>(values: &mut [f32], others: &[f32], [low, high]: Range) {
+    values.iter_mut().zip(others).for_each(|(value, &other)| *value = if other > low && other < high { *value } else { 0.0 });
 }
 
 #[inline(always)]

@@ -5,7 +5,7 @@ use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::{Job, PaintOptions, PipelineError, StableDiffusionInpaint, TorchNoise, mask_sha256};
-use crate::{InpaintError, Inpainter, Request};
+use crate::{InpaintError, Inpainter, Request, inpainter};
 
 /// Pictures that are handed over together where the memory allows several.
 const TOGETHER: usize = 8;
@@ -55,11 +55,7 @@ impl Inpainter for StableDiffusionPainter {
     }
 
     fn inpaint(&self, request: &Request<'_>, rng: &mut ChaCha8Rng) -> Result<RgbImage, InpaintError> {
-        let mut work = [(*request, rng.clone())];
-        let painted = self.paint(&mut work)?.pop();
-        let [(_, after)] = work;
-        *rng = after;
-        painted.ok_or(InpaintError::NothingToRepaint)
+        inpainter::alone(self, request, rng)
     }
 
     /// One after the other, or together if the options allow memory for it: the threads work inside of a picture.

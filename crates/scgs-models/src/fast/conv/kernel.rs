@@ -59,7 +59,8 @@ pub(super) fn forward(x: &[f32], weight: &[f32], bias: &[f32], g: Geometry) -> F
         let y = direct::forward(planes, x, &weights, bias);
         return tensor(y, [g.images, g.channels_out, g.output[0], g.output[1]]);
     }
-    let mut y = vec![0.0; g.images * g.output_len()];
+    let length = g.images * g.output_len();
+    let mut y: Vec<f32> = Vec::with_capacity(length);
     let output = Output::of(y.as_mut_ptr());
     let tiles = g.tiles();
     if tiles.len() >= JOBS {
@@ -83,6 +84,8 @@ pub(super) fn forward(x: &[f32], weight: &[f32], bias: &[f32], g: Geometry) -> F
             });
         }
     }
+    // SAFETY: the tiles cover every position and the jobs every channel, so all of it was written.
+    unsafe { y.set_len(length) };
     tensor(y, [g.images, g.channels_out, g.output[0], g.output[1]])
 }
 
@@ -132,13 +135,23 @@ unsafe fn write_channels(
         for (channel, row) in channels.zip(made.chunks_exact(width)) {
             for (image, from) in tile.images.clone().zip(row.chunks_exact(part)) {
                 let start = image * g.output_len() + channel * positions + tile.start(&g);
-                // SAFETY: a row of `part` numbers of this channel; ours alone by the contract.
-                let to = unsafe { std::slice::from_raw_parts_mut(output.at(start), part) };
-                to.copy_from_slice(from);
+                // SAFETY: a row of `part` numbers of this channel, written before it is a slice; ours alone by the contract.
+                let to = unsafe {
+                    output.at(start).copy_from_nonoverlapping(from.as_ptr(), part);
+                    std::slice::from_raw_parts_mut(output.at(start), part)
+                };
                 simd::add_and_clamp(to, bias[channel], g.activation.range());
             }
         }
     });
+}
+
+/// `[N, O, h, w]`: the gradient where the output lies inside the activation's range, else 0.
+pub(super) fn activation_gradient(dy: &[f32], y: &[f32], g: Geometry) -> FlexTensor {
+    let mut gradient = dy.to_vec();
+    let planes = gradient.par_chunks_exact_mut(g.positions()).zip(y.par_chunks_exact(g.positions()));
+    planes.for_each(|(gradient, y)| simd::keep_inside(gradient, y, g.activation.range()));
+    tensor(gradient, [g.images, g.channels_out, g.output[0], g.output[1]])
 }
 
 /// `[N, C, H, W]`.

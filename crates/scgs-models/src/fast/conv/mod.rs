@@ -48,15 +48,11 @@ pub(crate) fn conv2d(
     options: &ConvOptions<2>,
     activation: Activation,
 ) -> Option<Tensor<4>> {
-    let mut geometry = Geometry::covered(x, weight, options)?;
-    // What is recorded needs the values before the activation, so it is an operation of its own there.
+    let geometry = Geometry { activation, ..Geometry::covered(x, weight, options)? };
     let recorded = [x, weight]
         .iter()
         .find_map(|tensor| tensor.gradient_checkpointing_strategy())
         .or_else(|| bias?.gradient_checkpointing_strategy());
-    if recorded.is_none() {
-        geometry.activation = activation;
-    }
     let bias = bias.cloned().unwrap_or_else(|| Tensor::zeros([geometry.channels_out], &x.device()));
     let y = <Dispatch as FastConv>::fast_conv2d(
         on_side(x.clone(), recorded).into_dispatch(),
@@ -64,8 +60,7 @@ pub(crate) fn conv2d(
         on_side(bias, recorded).into_dispatch(),
         geometry,
     );
-    let y = Tensor::from_dispatch(y);
-    Some(if recorded.is_some() { activation.forward(y) } else { y })
+    Some(Tensor::from_dispatch(y))
 }
 
 impl Geometry {
@@ -117,6 +112,8 @@ pub(crate) trait FastConv: Backend {
 
 /// The gradients, which only a device without recorded operations has to know.
 pub(crate) trait ConvGradients: Backend {
+    /// The output's gradient before the activation.
+    fn activation_gradient(dy: FloatTensor<Self>, y: FloatTensor<Self>, geometry: Geometry) -> FloatTensor<Self>;
     /// With respect to the input.
     fn input_gradient(dy: FloatTensor<Self>, weight: FloatTensor<Self>, geometry: Geometry) -> FloatTensor<Self>;
     /// With respect to the weight.
@@ -134,6 +131,11 @@ impl FastConv for Flex {
 }
 
 impl ConvGradients for Flex {
+    fn activation_gradient(dy: FlexTensor, y: FlexTensor, geometry: Geometry) -> FlexTensor {
+        let (dy, y) = (dy.to_contiguous(), y.to_contiguous());
+        kernel::activation_gradient(values(&dy), values(&y), geometry)
+    }
+
     fn input_gradient(dy: FlexTensor, weight: FlexTensor, geometry: Geometry) -> FlexTensor {
         let (dy, weight) = (dy.to_contiguous(), weight.to_contiguous());
         let way = if geometry.depthwise { depthwise::input_gradient } else { kernel::input_gradient };
@@ -162,12 +164,16 @@ impl<B: Backend + FastConv + ConvGradients, C: CheckpointStrategy> FastConv for 
         struct Step;
 
         impl<B: Backend + ConvGradients> Backward<B, 3> for Step {
-            type State = (NodeId, NodeId, Geometry);
+            /// Input, weight, and the output where it went through an activation function.
+            type State = (NodeId, NodeId, Option<B::FloatTensorPrimitive>, Geometry);
 
             fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, checkpointer: &mut Checkpointer) {
                 let [to_x, to_weight, to_bias] = ops.parents;
-                let (x, weight, geometry) = ops.state;
-                let dy = gradients.consume::<B>(&ops.node);
+                let (x, weight, y, geometry) = ops.state;
+                let mut dy = gradients.consume::<B>(&ops.node);
+                if let Some(y) = y {
+                    dy = B::activation_gradient(dy, y, geometry);
+                }
                 // Both are asked for in any case: the checkpointer counts how often a state is taken.
                 let x = checkpointer.retrieve_node_output::<B::FloatTensorPrimitive>(x);
                 let weight = checkpointer.retrieve_node_output::<B::FloatTensorPrimitive>(weight);
@@ -185,9 +191,10 @@ impl<B: Backend + FastConv + ConvGradients, C: CheckpointStrategy> FastConv for 
 
         match Step.prepare::<C>([x.node(), weight.node(), bias.node()]).compute_bound().stateful() {
             OpsKind::Tracked(mut prepared) => {
-                let state = (prepared.checkpoint(&x), prepared.checkpoint(&weight), geometry);
+                let (of_x, of_weight) = (prepared.checkpoint(&x), prepared.checkpoint(&weight));
                 let y = B::fast_conv2d(x.into_primitive(), weight.into_primitive(), bias.into_primitive(), geometry);
-                prepared.finish(state, y)
+                let kept = (geometry.activation != Activation::None).then(|| y.clone());
+                prepared.finish((of_x, of_weight, kept, geometry), y)
             }
             OpsKind::UnTracked(prepared) => {
                 let y = B::fast_conv2d(x.into_primitive(), weight.into_primitive(), bias.into_primitive(), geometry);

@@ -57,7 +57,7 @@ fn pass(conv: Conv, x: [usize; 4], w: [usize; 4], options: &ConvOptions<2>) -> P
 /// Input, weight, stride, padding (top, bottom), (left, right).
 type Case = ([usize; 4], [usize; 4], [usize; 2], [(usize, usize); 2]);
 
-const CASES: [Case; 32] = [
+const CASES: [Case; 36] = [
     ([2, 5, 11, 13], [7, 5, 3, 3], [1, 1], [(1, 1), (1, 1)]),
     ([3, 6, 9, 9], [4, 6, 1, 1], [1, 1], [(0, 0), (0, 0)]),
     ([2, 6, 9, 8], [4, 6, 1, 1], [2, 2], [(0, 0), (0, 0)]),
@@ -96,6 +96,10 @@ const CASES: [Case; 32] = [
     ([3, 6, 16, 16], [6, 1, 3, 3], [1, 1], [(1, 1), (1, 1)]),
     ([2, 5, 17, 15], [5, 1, 5, 5], [2, 2], [(2, 2), (2, 2)]),
     ([2, 5, 4, 4], [5, 1, 5, 5], [1, 1], [(2, 2), (2, 2)]),
+    ([2, 3, 41, 37], [3, 1, 3, 3], [1, 1], [(1, 1), (1, 1)]),
+    ([2, 3, 33, 70], [3, 1, 3, 3], [2, 2], [(0, 1), (0, 1)]),
+    ([1, 4, 19, 21], [4, 1, 5, 5], [1, 1], [(3, 1), (0, 4)]),
+    ([2, 3, 40, 36], [3, 1, 5, 5], [2, 2], [(1, 2), (1, 2)]),
     ([2, 4, 30, 33], [4, 1, 2, 5], [3, 2], [(1, 0), (2, 3)]),
     ([1, 3, 9, 7], [3, 1, 1, 1], [2, 3], [(0, 0), (0, 0)]),
     ([2, 3, 5, 5], [3, 1, 2, 2], [2, 2], [(3, 3), (3, 3)]),
@@ -213,6 +217,25 @@ fn an_activation_is_the_same_inside_and_behind() {
         for activation in [Activation::Relu, Activation::Relu6] {
             let inside = super::conv2d(&x, &w, Some(&bias), &options(case), activation).unwrap();
             assert_eq!(inside.into_data(), activation.forward(plain.clone()).into_data(), "{case:?} {activation:?}");
+        }
+    }
+}
+
+#[test]
+fn gradients_through_an_activation_are_the_same_inside_and_behind() {
+    let device = Device::flex().autodiff();
+    for case @ (x, w, ..) in CASES {
+        for activation in [Activation::Relu, Activation::Relu6] {
+            let pass = |inside: bool| {
+                let x = (numbers(x, 1, &device) * 9.0).require_grad();
+                let (w, bias) = (numbers(w, 2, &device), numbers([w[0]], 3, &device).require_grad());
+                let after = if inside { activation } else { Activation::None };
+                let y = super::conv2d(&x, &w, Some(&bias), &options(case), after).unwrap();
+                let y = if inside { y } else { activation.forward(y) };
+                let gradients = (y.clone() * numbers(y.dims(), 4, &device)).sum().backward();
+                [x.grad(&gradients).unwrap().into_data(), bias.grad(&gradients).unwrap().into_data()]
+            };
+            assert_eq!(pass(true), pass(false), "{case:?} {activation:?}");
         }
     }
 }

@@ -99,7 +99,7 @@ fn halves() -> [__m512i; 2] {
 /// # Safety
 /// What the mask has can be read.
 #[target_feature(enable = "avx512f")]
-unsafe fn pairs(from: *const f32, mask: u32) -> [__m512; 2] {
+pub(super) unsafe fn pairs(from: *const f32, mask: u32) -> [__m512; 2] {
     // SAFETY: by the contract of this function.
     let (low, high) = unsafe {
         (

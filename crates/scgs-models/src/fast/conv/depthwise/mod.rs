@@ -3,12 +3,18 @@
 //! A plane (one channel of one picture) is copied into a zero-padded buffer whose columns and rows are sorted by their
 //! remainder modulo the stride. Then what a kernel element contributes is a shifted copy of one run of numbers, whatever
 //! the stride, and the sum over the kernel is made in vector registers. Rows of the buffer are as long as an output row
-//! plus what the kernel reaches over; values computed there are dropped.
+//! plus what the kernel reaches over; values computed there are dropped. With AVX-512 nothing is copied ([`wide`]).
+
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
 
 use super::tiles::Geometry;
+#[cfg(target_arch = "x86_64")]
+use wide::{Kernel, Wide};
+
 use crate::fast::{
     product::with_buffer,
     simd::{self, Tap},
@@ -115,6 +121,17 @@ impl Layout {
 
 /// `[N, C, h, w]`.
 pub(super) fn forward(x: &[f32], weight: &[f32], bias: &[f32], g: Geometry) -> FlexTensor {
+    let shape = [g.images, g.channels, g.output[0], g.output[1]];
+    #[cfg(target_arch = "x86_64")]
+    if let Some(wide) = Wide::of(g) {
+        let elements = g.kernel[0] * g.kernel[1];
+        let kernel = |channel: usize| Kernel {
+            weights: &weight[channel * elements..][..elements],
+            bias: bias[channel],
+            range: g.activation.range(),
+        };
+        return tensor(wide::planes(wide, x, g, kernel), shape);
+    }
     let layout = Layout::new(g);
     let ([kh, kw], plane, positions) = (g.kernel, g.input[0] * g.input[1], g.positions());
     let mut y = vec![0.0; g.images * g.output_len()];
@@ -138,11 +155,23 @@ pub(super) fn forward(x: &[f32], weight: &[f32], bias: &[f32], g: Geometry) -> F
             });
         });
     });
-    tensor(y, [g.images, g.channels, g.output[0], g.output[1]])
+    tensor(y, shape)
 }
 
 /// `[N, C, H, W]`.
 pub(super) fn input_gradient(dy: &[f32], weight: &[f32], g: Geometry) -> FlexTensor {
+    #[cfg(target_arch = "x86_64")]
+    if let Some((turned, wide)) = g.turned().and_then(|turned| Some((turned, Wide::of(turned)?))) {
+        // Kernels turned by half a circle.
+        let elements = g.kernel[0] * g.kernel[1];
+        let weights: Vec<f32> = weight.chunks_exact(elements).flat_map(|kernel| kernel.iter().rev().copied()).collect();
+        let kernel = |channel: usize| Kernel {
+            weights: &weights[channel * elements..][..elements],
+            bias: 0.0,
+            range: turned.activation.range(),
+        };
+        return tensor(wide::planes(wide, dy, turned, kernel), [g.images, g.channels, g.input[0], g.input[1]]);
+    }
     let layout = Layout::new(g);
     let ([kh, kw], [sy, sx]) = (g.kernel, g.stride);
     let plane = g.input[0] * g.input[1];
