@@ -41,7 +41,8 @@ const BOUND: f64 = 9.0 * SMOOTHNESS;
 pub(crate) fn grab_cut(picture: &RgbImage, seeds: &[Seed], iterations: usize) -> Vec<bool> {
     let colours: Vec<Colour> = picture.pixels().map(|p| p.0.map(f64::from)).collect();
     let mut object: Vec<bool> = seeds.iter().map(|s| matches!(s, Seed::Object | Seed::ProbablyObject)).collect();
-    let borders = borders(&colours, picture.width() as usize);
+    let width = picture.width() as usize;
+    let borders = borders(&colours, width);
     let side = |object: &[bool], wanted: bool| -> Vec<Colour> {
         colours.iter().zip(object).filter(|&(_, &o)| o == wanted).map(|(&c, _)| c).collect()
     };
@@ -69,7 +70,7 @@ pub(crate) fn grab_cut(picture: &RgbImage, seeds: &[Seed], iterations: usize) ->
                 _ => models[1].log_density(colour) - models[0].log_density(colour),
             })
             .collect();
-        object = Network::new(&pull, &borders).source_side();
+        object = Network::new(width, &pull, &borders).source_side();
         // A sure pixel's pull exceeds all its borders; equality cannot be broken by rounding, but costs nothing to
         // settle.
         for (object, seed) in object.iter_mut().zip(seeds) {
@@ -83,29 +84,27 @@ pub(crate) fn grab_cut(picture: &RgbImage, seeds: &[Seed], iterations: usize) ->
     object
 }
 
-/// Pairs of neighbouring pixels with the cost of separating them: high where the colours agree.
-fn borders(colours: &[Colour], width: usize) -> Vec<(usize, usize, f64)> {
-    let mut pairs = Vec::with_capacity(4 * colours.len());
-    for at in 0..colours.len() {
+/// The cost of separating each pixel from its left, upper left, upper and upper right neighbour: high where the colours agree, 0
+/// where there is no neighbour.
+fn borders(colours: &[Colour], width: usize) -> Vec<[f64; 4]> {
+    let distances = [1.0, 2f64.sqrt(), 1.0, 2f64.sqrt()];
+    let back = [1, width + 1, width, width.wrapping_sub(1)];
+    let inside = |at: usize| {
         let (x, y) = (at % width, at / width);
-        // Left, upper left, up, upper right: every pair once.
-        let neighbours = [
-            (x > 0, 1, 1.0),
-            (x > 0 && y > 0, width + 1, 2f64.sqrt()),
-            (y > 0, width, 1.0),
-            (x + 1 < width && y > 0, width - 1, 2f64.sqrt()),
-        ];
-        for (inside, back, distance) in neighbours {
-            if inside {
-                let contrast: f64 = colours[at].iter().zip(&colours[at - back]).map(|(a, b)| (a - b).powi(2)).sum();
-                pairs.push((at, at - back, contrast, distance));
-            }
-        }
-    }
-    let mean = pairs.iter().map(|pair| pair.2).sum::<f64>() / pairs.len().max(1) as f64;
+        [x > 0, x > 0 && y > 0, y > 0, x + 1 < width && y > 0]
+    };
+    let contrast = |a: &Colour, b: &Colour| a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
+    let contrasts: Vec<[Option<f64>; 4]> = (0..colours.len())
+        .map(|at| {
+            let inside = inside(at);
+            std::array::from_fn(|i| inside[i].then(|| contrast(&colours[at], &colours[at - back[i]])))
+        })
+        .collect();
+    let pairs = || contrasts.iter().flatten().flatten();
+    let mean = pairs().sum::<f64>() / pairs().count().max(1) as f64;
     let beta = if mean > 0.0 { 1.0 / (2.0 * mean) } else { 0.0 };
-    pairs
-        .into_iter()
-        .map(|(a, b, contrast, distance)| (a, b, SMOOTHNESS / distance * (-beta * contrast).exp()))
-        .collect()
+    let cost = |(contrast, distance): (Option<f64>, f64)| {
+        contrast.map_or(0.0, |contrast| SMOOTHNESS / distance * (-beta * contrast).exp())
+    };
+    contrasts.into_iter().map(|of| std::array::from_fn(|i| cost((of[i], distances[i])))).collect()
 }

@@ -138,6 +138,18 @@ impl Inpainter for CopyPaste {
         pasted.collect()
     }
 
+    fn finish(
+        &self,
+        request: &Request<'_>,
+        emptied: RgbImage,
+        rng: &mut ChaCha8Rng,
+    ) -> Option<Result<RgbImage, InpaintError>> {
+        self.remover.pass_over(rng).then(|| {
+            request.check()?;
+            self.pasted(request, emptied, rng)
+        })
+    }
+
     fn at_once(&self) -> usize {
         self.remover.at_once()
     }
@@ -219,6 +231,43 @@ mod tests {
             assert_eq!(out, painted(true, 1, seed).unwrap());
         }
         assert_ne!(painted(true, 1, 0).unwrap(), painted(true, 1, 1).unwrap());
+    }
+
+    /// Fills with a colour that it draws.
+    struct Plain;
+
+    impl Inpainter for Plain {
+        fn name(&self) -> &'static str {
+            "plain"
+        }
+
+        fn inpaint(&self, request: &Request<'_>, rng: &mut ChaCha8Rng) -> Result<RgbImage, InpaintError> {
+            let (mut out, fill) = (request.picture.clone(), Rgb([0, 0, rng.random()]));
+            out.enumerate_pixels_mut()
+                .filter(|(x, y, _)| request.mask.get_pixel(*x, *y)[0] > 0)
+                .for_each(|(_, _, pixel)| *pixel = fill);
+            Ok(out)
+        }
+
+        fn pass_over(&self, rng: &mut ChaCha8Rng) -> bool {
+            let _: u8 = rng.random();
+            true
+        }
+    }
+
+    #[test]
+    fn pasting_into_an_emptied_picture_gives_what_removing_and_pasting_gives() {
+        let (picture, mask) = (RgbImage::from_pixel(64, 64, GREEN), square(64, 20, 40));
+        let cut = CutOut::new(&RgbImage::from_pixel(64, 64, RED), &square(64, 5, 35), 1.0).unwrap();
+        let paste = CopyPaste::new(Box::new(Plain), vec![vec![cut.clone(), cut]]).unwrap();
+        let request = Request { picture: &picture, mask: &mask, prompt: "", class: 0 };
+        let rng = || ChaCha8Rng::seed_from_u64(8);
+        let emptied = CopyPaste::context_only(Box::new(Plain)).inpaint(&request, &mut rng()).unwrap();
+        assert_eq!(paste.finish(&request, emptied.clone(), &mut rng()), Some(paste.inpaint(&request, &mut rng())));
+        // What the fill draws from its backgrounds depends on the request.
+        let fill = BackgroundCrop::new(vec![RgbImage::new(80, 80)], 0.0).unwrap();
+        let other = CopyPaste::context_only(Box::new(fill));
+        assert_eq!(other.finish(&request, emptied, &mut rng()), None);
     }
 
     #[test]

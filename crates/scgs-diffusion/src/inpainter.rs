@@ -58,6 +58,23 @@ pub trait Inpainter: Sync {
         work.par_iter_mut().map(|(request, rng)| self.inpaint(request, rng)).collect()
     }
 
+    /// For inpainters that first empty the picture under the mask: goes on from the emptied picture as [`Inpainter::inpaint`]
+    /// would, to the same picture. `None` for others, and where the numbers drawn for emptying cannot be passed over.
+    fn finish(
+        &self,
+        _request: &Request<'_>,
+        _emptied: RgbImage,
+        _rng: &mut ChaCha8Rng,
+    ) -> Option<Result<RgbImage, InpaintError>> {
+        None
+    }
+
+    /// Draws from `rng` what [`Inpainter::inpaint`] does for any request, and says so; `false` where that depends on the
+    /// request.
+    fn pass_over(&self, _rng: &mut ChaCha8Rng) -> bool {
+        false
+    }
+
     /// How many pictures [`Inpainter::inpaint_all`] is best given together; work can be interrupted in between.
     fn at_once(&self) -> usize {
         16

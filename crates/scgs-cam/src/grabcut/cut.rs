@@ -1,8 +1,15 @@
-//! Minimum s-t cut: Boykov and Kolmogorov, "An experimental comparison of min-cut/max-flow algorithms for energy
+//! Minimum s-t cut of a grid: Boykov and Kolmogorov, "An experimental comparison of min-cut/max-flow algorithms for energy
 //! minimization in vision", PAMI 2004. Two search trees, one from each terminal, grow until they touch; the path found
 //! is saturated; nodes that lost their way to a terminal look for another.
+//!
+//! Neighbours follow from places, so nothing but capacities is stored of the arcs: most of the time goes into waiting for memory.
 
 use std::collections::VecDeque;
+
+/// Neighbours of a pixel: left, upper left, above, upper right, right, lower left, below, lower right.
+const NEIGHBOURS: usize = 8;
+/// The direction back.
+const BACK: [u8; NEIGHBOURS] = [4, 7, 6, 5, 0, 3, 2, 1];
 
 /// Which terminal a node hangs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,73 +25,85 @@ enum Parent {
     Free,
     /// Directly on the terminal.
     Terminal,
-    /// On the node at the end of this arc, which starts at the node itself.
-    Arc(usize),
+    /// On the neighbour in this direction.
+    Neighbour(u8),
     /// Cut off; being looked after.
     Orphan,
 }
 
 #[derive(Debug, Clone)]
 struct Node {
-    tree: Tree,
-    parent: Parent,
     /// What is left of the node's link to the source (positive) or to the sink (negative).
     pull: f64,
     /// Steps to the terminal, valid as of `checked`.
-    distance: usize,
-    checked: usize,
+    distance: u32,
+    checked: u32,
+    tree: Tree,
+    parent: Parent,
     active: bool,
 }
 
-/// A flow network: nodes with a pull to one of the terminals, joined by arcs. Arc `a` and its reverse `a ^ 1` are
-/// neighbours.
+/// A flow network: one node per pixel with a pull to one of the terminals, and around them a frame of nodes that are never
+/// reached. Arc `8 * node + direction` leads to a neighbour.
 #[derive(Debug)]
 pub(super) struct Network {
     nodes: Vec<Node>,
-    /// Where every arc ends.
-    ends: Vec<usize>,
     /// What every arc can still carry.
     room: Vec<f64>,
-    /// `arcs[first[n]..first[n + 1]]` are the arcs that start at node `n`.
-    first: Vec<usize>,
-    arcs: Vec<usize>,
+    /// How far in `nodes` a neighbour is, wrapping.
+    steps: [usize; NEIGHBOURS],
+    size: [usize; 2],
     active: VecDeque<usize>,
     orphans: Vec<usize>,
-    round: usize,
+    round: u32,
+    /// The arcs of the last path, from the bridge to the source and to the sink.
+    paths: [Vec<usize>; 2],
 }
 
 impl Network {
-    /// A network with one node per `pull` (positive: to the source) and edges of equal capacity both ways.
-    pub(super) fn new(pull: &[f64], edges: &[(usize, usize, f64)]) -> Self {
-        let mut first = vec![0; pull.len() + 1];
-        for &(a, b, _) in edges {
-            first[a + 1] += 1;
-            first[b + 1] += 1;
-        }
-        (0..pull.len()).for_each(|n| first[n + 1] += first[n]);
-        let (mut arcs, mut filled) = (vec![0; 2 * edges.len()], first.clone());
-        let (mut ends, mut room) = (Vec::with_capacity(2 * edges.len()), Vec::with_capacity(2 * edges.len()));
-        for &(a, b, capacity) in edges {
-            for (from, to) in [(a, b), (b, a)] {
-                arcs[filled[from]] = ends.len();
-                filled[from] += 1;
-                ends.push(to);
-                room.push(capacity);
+    /// `pull` has one number per pixel, row by row (positive: to the source); `borders` the capacities, both ways, to the left, upper
+    /// left, upper and upper right neighbour, 0 where there is none.
+    pub(super) fn new(width: usize, pull: &[f64], borders: &[[f64; 4]]) -> Self {
+        let height = pull.len() / width;
+        let pitch = width + 2;
+        let back = |distance: usize| distance.wrapping_neg();
+        let steps = [back(1), back(pitch + 1), back(pitch), back(pitch - 1), 1, pitch - 1, pitch, pitch + 1];
+        let free = Node { pull: 0.0, distance: 1, checked: 0, tree: Tree::Source, parent: Parent::Free, active: false };
+        let mut network = Self {
+            nodes: vec![free; pitch * (height + 2)],
+            room: vec![0.0; NEIGHBOURS * pitch * (height + 2)],
+            steps,
+            size: [height, width],
+            active: VecDeque::with_capacity(pull.len()),
+            orphans: Vec::new(),
+            round: 0,
+            paths: [Vec::new(), Vec::new()],
+        };
+        let places = network.places();
+        for ((at, &pull), borders) in places.zip(pull).zip(borders) {
+            for (direction, &capacity) in borders.iter().enumerate() {
+                let arc = at * NEIGHBOURS + direction;
+                let reverse = network.reverse(arc);
+                network.room[arc] = capacity;
+                network.room[reverse] = capacity;
+            }
+            if pull != 0.0 {
+                let node = &mut network.nodes[at];
+                (node.pull, node.parent, node.active) = (pull, Parent::Terminal, true);
+                node.tree = if pull < 0.0 { Tree::Sink } else { Tree::Source };
+                network.active.push_back(at);
             }
         }
-        let nodes = pull.iter().map(|&pull| Node {
-            tree: if pull < 0.0 { Tree::Sink } else { Tree::Source },
-            parent: if pull == 0.0 { Parent::Free } else { Parent::Terminal },
-            pull,
-            distance: 1,
-            checked: 0,
-            active: pull != 0.0,
-        });
-        let active = (0..pull.len()).filter(|&n| pull[n] != 0.0).collect();
-        Self { nodes: nodes.collect(), ends, room, first, arcs, active, orphans: Vec::new(), round: 0 }
+        network
     }
 
-    /// The nodes on the source's side of a minimum cut.
+    /// The nodes of the pixels, row by row.
+    fn places(&self) -> impl Iterator<Item = usize> + use<> {
+        let [height, width] = self.size;
+        (0..height).flat_map(move |y| (0..width).map(move |x| (y + 1) * (width + 2) + x + 1))
+    }
+
+    /// The pixels on the source's side of a minimum cut, row by row.
     pub(super) fn source_side(mut self) -> Vec<bool> {
         while let Some(bridge) = self.grow() {
             self.augment(bridge);
@@ -93,17 +112,28 @@ impl Network {
                 self.adopt(orphan);
             }
         }
-        self.nodes.iter().map(|n| n.tree == Tree::Source && n.parent != Parent::Free).collect()
+        let of_source = |node: &Node| node.tree == Tree::Source && node.parent != Parent::Free;
+        self.places().map(|at| of_source(&self.nodes[at])).collect()
     }
 
-    fn arcs_of(&self, node: usize) -> std::ops::Range<usize> {
-        self.first[node]..self.first[node + 1]
+    /// Where an arc ends.
+    fn end(&self, arc: usize) -> usize {
+        (arc / NEIGHBOURS).wrapping_add(self.steps[arc % NEIGHBOURS])
+    }
+
+    /// The arc of the opposite direction.
+    fn reverse(&self, arc: usize) -> usize {
+        self.end(arc) * NEIGHBOURS + usize::from(BACK[arc % NEIGHBOURS])
+    }
+
+    fn arcs_of(node: usize) -> std::ops::Range<usize> {
+        node * NEIGHBOURS..(node + 1) * NEIGHBOURS
     }
 
     /// What can still flow along an arc in the direction from the source to the sink, if the arc leads away from the
     /// terminal of `tree`.
     fn room_outward(&self, arc: usize, tree: Tree) -> f64 {
-        self.room[if tree == Tree::Source { arc } else { arc ^ 1 }]
+        self.room[if tree == Tree::Source { arc } else { self.reverse(arc) }]
     }
 
     fn activate(&mut self, node: usize) {
@@ -118,21 +148,21 @@ impl Network {
         while let Some(&from) = self.active.front() {
             if self.nodes[from].parent != Parent::Free {
                 let Node { tree, distance, checked, .. } = self.nodes[from];
-                for at in self.arcs_of(from) {
-                    let arc = self.arcs[at];
+                for arc in Self::arcs_of(from) {
                     if self.room_outward(arc, tree) == 0.0 {
                         continue;
                     }
-                    let to = &mut self.nodes[self.ends[arc]];
+                    let end = self.end(arc);
+                    let back = Parent::Neighbour(BACK[arc % NEIGHBOURS]);
+                    let to = &mut self.nodes[end];
                     if to.parent == Parent::Free {
-                        (to.tree, to.parent, to.distance, to.checked) =
-                            (tree, Parent::Arc(arc ^ 1), distance + 1, checked);
-                        self.activate(self.ends[arc]);
+                        (to.tree, to.parent, to.distance, to.checked) = (tree, back, distance + 1, checked);
+                        self.activate(end);
                     } else if to.tree != tree {
-                        return Some(if tree == Tree::Source { arc } else { arc ^ 1 });
+                        return Some(if tree == Tree::Source { arc } else { self.reverse(arc) });
                     } else if to.distance > distance + 1 && to.checked <= checked {
                         // A shorter way to the terminal.
-                        (to.parent, to.distance, to.checked) = (Parent::Arc(arc ^ 1), distance + 1, checked);
+                        (to.parent, to.distance, to.checked) = (back, distance + 1, checked);
                     }
                 }
             }
@@ -142,37 +172,39 @@ impl Network {
         None
     }
 
-    /// The arcs from `node` to its terminal, and the last node.
-    fn path(&self, mut node: usize) -> (Vec<usize>, usize) {
-        let mut arcs = Vec::new();
-        while let Parent::Arc(arc) = self.nodes[node].parent {
+    /// The arcs from `node` to its terminal into `arcs`; the last node.
+    fn path(&self, mut node: usize, arcs: &mut Vec<usize>) -> usize {
+        arcs.clear();
+        while let Parent::Neighbour(direction) = self.nodes[node].parent {
+            let arc = node * NEIGHBOURS + usize::from(direction);
             arcs.push(arc);
-            node = self.ends[arc];
+            node = self.end(arc);
         }
-        (arcs, node)
+        node
     }
 
     /// Sends what the path over `bridge` can carry; nodes behind a full arc become orphans.
     fn augment(&mut self, bridge: usize) {
         // A parent arc points to the terminal: against the flow in the source's tree, with it in the sink's.
-        let (mut source_arcs, source_end) = self.path(self.ends[bridge ^ 1]);
-        source_arcs.iter_mut().for_each(|arc| *arc ^= 1);
-        let (sink_arcs, sink_end) = self.path(self.ends[bridge]);
-        let along = || source_arcs.iter().chain(&sink_arcs).copied();
+        let [mut source_arcs, mut sink_arcs] = std::mem::take(&mut self.paths);
+        let source_end = self.path(bridge / NEIGHBOURS, &mut source_arcs);
+        source_arcs.iter_mut().for_each(|arc| *arc = self.reverse(*arc));
+        let sink_end = self.path(self.end(bridge), &mut sink_arcs);
+        let along = || source_arcs.iter().chain(&sink_arcs).chain([&bridge]).copied();
         let ends = [source_end, sink_end];
-        let flow = along()
-            .map(|arc| self.room[arc])
-            .chain(ends.iter().map(|&n| self.nodes[n].pull.abs()))
-            .fold(self.room[bridge], f64::min);
-        self.room[bridge] -= flow;
-        self.room[bridge ^ 1] += flow;
+        let rooms = along().map(|arc| self.room[arc]);
+        let flow = rooms.chain(ends.iter().map(|&n| self.nodes[n].pull.abs())).fold(f64::INFINITY, f64::min);
         for arc in along() {
+            let reverse = self.reverse(arc);
             self.room[arc] -= flow;
-            self.room[arc ^ 1] += flow;
+            self.room[reverse] += flow;
         }
-        let full = |arc: &&usize| self.room[**arc] == 0.0;
-        self.orphans.extend(source_arcs.iter().filter(full).map(|&arc| self.ends[arc]));
-        self.orphans.extend(sink_arcs.iter().filter(full).map(|&arc| self.ends[arc ^ 1]));
+        for &arc in source_arcs.iter().filter(|&&arc| self.room[arc] == 0.0) {
+            self.orphans.push(self.end(arc));
+        }
+        for &arc in sink_arcs.iter().filter(|&&arc| self.room[arc] == 0.0) {
+            self.orphans.push(arc / NEIGHBOURS);
+        }
         for end in ends {
             let node = &mut self.nodes[end];
             node.pull -= flow.copysign(node.pull);
@@ -180,23 +212,21 @@ impl Network {
                 self.orphans.push(end);
             }
         }
-        for at in 0..self.orphans.len() {
-            self.nodes[self.orphans[at]].parent = Parent::Orphan;
+        for &orphan in &self.orphans {
+            self.nodes[orphan].parent = Parent::Orphan;
         }
+        self.paths = [source_arcs, sink_arcs];
     }
 
     /// Finds an orphan another parent in its tree, the one nearest to the terminal, or sets it and its children free.
     fn adopt(&mut self, orphan: usize) {
         let tree = self.nodes[orphan].tree;
-        let mut best: Option<(usize, usize)> = None;
-        for at in self.arcs_of(orphan) {
-            let arc = self.arcs[at];
-            let candidate = self.ends[arc];
+        let mut best: Option<(u32, usize)> = None;
+        for arc in Self::arcs_of(orphan) {
+            let candidate = self.end(arc);
+            let Node { tree: other, parent, .. } = self.nodes[candidate];
             // The flow runs from parent to child in the source's tree, from child to parent in the sink's.
-            if self.room_outward(arc ^ 1, tree) == 0.0
-                || self.nodes[candidate].tree != tree
-                || self.nodes[candidate].parent == Parent::Free
-            {
+            if other != tree || parent == Parent::Free || self.room_inward(arc, tree) == 0.0 {
                 continue;
             }
             if let Some(distance) = self.distance_to_terminal(candidate)
@@ -208,40 +238,45 @@ impl Network {
         if let Some((distance, arc)) = best {
             let round = self.round;
             let node = &mut self.nodes[orphan];
-            (node.parent, node.distance, node.checked) = (Parent::Arc(arc), distance + 1, round);
+            let parent = Parent::Neighbour((arc % NEIGHBOURS) as u8);
+            (node.parent, node.distance, node.checked) = (parent, distance + 1, round);
             return;
         }
         self.nodes[orphan].parent = Parent::Free;
         self.nodes[orphan].checked = 0;
-        for at in self.arcs_of(orphan) {
-            let arc = self.arcs[at];
-            let neighbour = self.ends[arc];
+        for arc in Self::arcs_of(orphan) {
+            let neighbour = self.end(arc);
             let Node { tree: other, parent, .. } = self.nodes[neighbour];
             if other != tree || parent == Parent::Free {
                 continue;
             }
-            if self.room_outward(arc ^ 1, tree) != 0.0 {
+            if self.room_inward(arc, tree) != 0.0 {
                 self.activate(neighbour);
             }
-            if matches!(parent, Parent::Arc(up) if self.ends[up] == orphan) {
+            if parent == Parent::Neighbour(BACK[arc % NEIGHBOURS]) {
                 self.nodes[neighbour].parent = Parent::Orphan;
                 self.orphans.push(neighbour);
             }
         }
     }
 
+    /// [`Self::room_outward`] of the arc of the opposite direction.
+    fn room_inward(&self, arc: usize, tree: Tree) -> f64 {
+        self.room[if tree == Tree::Source { self.reverse(arc) } else { arc }]
+    }
+
     /// Steps from a node to its terminal, or `None` when an orphan lies in between. Marks the nodes on the way as
     /// checked in this round.
-    fn distance_to_terminal(&mut self, start: usize) -> Option<usize> {
+    fn distance_to_terminal(&mut self, start: usize) -> Option<u32> {
         let (mut node, mut steps) = (start, 0);
         let distance = loop {
             if self.nodes[node].checked == self.round {
                 break steps + self.nodes[node].distance;
             }
             match self.nodes[node].parent {
-                Parent::Arc(arc) => {
+                Parent::Neighbour(direction) => {
                     steps += 1;
-                    node = self.ends[arc];
+                    node = node.wrapping_add(self.steps[usize::from(direction)]);
                 }
                 Parent::Terminal => {
                     self.nodes[node].checked = self.round;
@@ -256,8 +291,8 @@ impl Network {
             self.nodes[node].checked = self.round;
             self.nodes[node].distance = left;
             left -= 1;
-            if let Parent::Arc(arc) = self.nodes[node].parent {
-                node = self.ends[arc];
+            if let Parent::Neighbour(direction) = self.nodes[node].parent {
+                node = node.wrapping_add(self.steps[usize::from(direction)]);
             }
         }
         Some(distance)
@@ -271,6 +306,13 @@ mod tests {
 
     use super::*;
 
+    /// The pairs of neighbours with their capacities.
+    fn edges(width: usize, borders: &[[f64; 4]]) -> Vec<(usize, usize, f64)> {
+        let back = [1, width + 1, width, width - 1];
+        let pairs = borders.iter().enumerate().flat_map(|(at, of)| of.iter().zip(back).map(move |(&c, back)| (at, back, c)));
+        pairs.filter(|pair| pair.2 > 0.0).map(|(at, back, capacity)| (at, at - back, capacity)).collect()
+    }
+
     fn cost(pull: &[f64], edges: &[(usize, usize, f64)], source: &[bool]) -> f64 {
         let links = pull.iter().zip(source).map(|(&p, &s)| if s { (-p).max(0.0) } else { p.max(0.0) });
         links.sum::<f64>() + edges.iter().filter(|e| source[e.0] != source[e.1]).map(|e| e.2).sum::<f64>()
@@ -281,19 +323,19 @@ mod tests {
     fn no_other_cut_is_cheaper() {
         let mut rng = ChaCha8Rng::seed_from_u64(7);
         for case in 0..500 {
-            let nodes = 2 + case % 9;
-            let pull: Vec<f64> = (0..nodes).map(|_| f64::from(rng.random_range(-6..=6i32))).collect();
-            let mut edges = Vec::new();
-            for a in 0..nodes {
-                for b in 0..a {
-                    if rng.random_range(0..3) < 2 {
-                        edges.push((a, b, f64::from(rng.random_range(0..=5i32))));
-                    }
-                }
-            }
-            let found = cost(&pull, &edges, &Network::new(&pull, &edges).source_side());
-            let best = (0..1u32 << nodes)
-                .map(|set| cost(&pull, &edges, &(0..nodes).map(|n| set >> n & 1 == 1).collect::<Vec<_>>()))
+            let (width, height) = (1 + case % 4, 1 + case / 4 % 3);
+            let pull: Vec<f64> = (0..width * height).map(|_| f64::from(rng.random_range(-6..=6i32))).collect();
+            let borders: Vec<[f64; 4]> = (0..pull.len())
+                .map(|at| {
+                    let (x, y) = (at % width, at / width);
+                    let inside = [x > 0, x > 0 && y > 0, y > 0, x + 1 < width && y > 0];
+                    inside.map(|inside| if inside { f64::from(rng.random_range(0..=5i32)) } else { 0.0 })
+                })
+                .collect();
+            let edges = edges(width, &borders);
+            let found = cost(&pull, &edges, &Network::new(width, &pull, &borders).source_side());
+            let best = (0..1u32 << pull.len())
+                .map(|set| cost(&pull, &edges, &(0..pull.len()).map(|n| set >> n & 1 == 1).collect::<Vec<_>>()))
                 .fold(f64::INFINITY, f64::min);
             assert_eq!(found, best, "case {case}: {pull:?} {edges:?}");
         }

@@ -103,8 +103,7 @@ impl SmallDiffusion {
         let cut = imageops::crop_imm(request.picture, left, top, width, height).to_image();
         let known = imageops::resize(&cut, side, side, imageops::FilterType::Triangle);
         let mask = shrunk(request.mask, place);
-        let patches = Patches::of(&known);
-        let values = normal(rng, patches.0.len());
+        let (patches, values) = (Patches::of(&known), noise(rng));
         Ok(Window { place, class, flags: Flags::of(&mask), mask, known, patches, values })
     }
 
@@ -170,6 +169,11 @@ impl SmallDiffusion {
     }
 }
 
+/// What the way back begins with.
+fn noise(rng: &mut ChaCha8Rng) -> Vec<f32> {
+    normal(rng, 3 * SIDE * SIDE)
+}
+
 /// What the network sees of a picture, [`SIDE`] x [`SIDE`] pixels, and paints in it.
 struct Window {
     /// Left, top, width and height in the picture.
@@ -192,6 +196,11 @@ impl Inpainter for SmallDiffusion {
 
     fn inpaint(&self, request: &Request<'_>, rng: &mut ChaCha8Rng) -> Result<RgbImage, InpaintError> {
         inpainter::alone(self, request, rng)
+    }
+
+    fn pass_over(&self, rng: &mut ChaCha8Rng) -> bool {
+        noise(rng);
+        true
     }
 
     /// Some pictures are one forward pass. No picture depends on what it is painted with.

@@ -4,14 +4,14 @@ pub mod shard;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use image::{GrayImage, RgbImage};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
-use scgs_data::{Sample, atomic, stream};
-use scgs_diffusion::{Inpainter, Request, save_png_with_text};
+use scgs_data::{Sample, atomic, read_rgb, stream};
+use scgs_diffusion::{InpaintError, Inpainter, Request, save_png_with_text};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -203,12 +203,17 @@ struct Job<'a> {
     inputs: Inputs<'a>,
     variant: Variant,
     inpainter: Box<dyn Inpainter>,
+    /// Where the sources are already emptied: the control that pastes nothing is what the method pastes into.
+    emptied: Option<PathBuf>,
 }
 
 impl<'a> Job<'a> {
     fn new(inputs: Inputs<'a>, context: &Context<'_>, variant: Variant) -> Result<Self, Error> {
         let sources = Sources { inputs, variant, samples: masks::samples(inputs) };
-        Ok(Self { sources, inputs, variant, inpainter: painter::of(inputs, &context.device, variant)? })
+        let control = stage_name(Variant::ContextOnly);
+        let emptied = variant == Variant::Scgs && inputs.folder.is_done(&control);
+        let emptied = emptied.then(|| inputs.folder.root().join(control));
+        Ok(Self { sources, inputs, variant, inpainter: painter::of(inputs, &context.device, variant)?, emptied })
     }
 
     /// How many pictures are painted together.
@@ -250,21 +255,38 @@ impl<'a> Job<'a> {
         stream(self.inputs.folder.seed, &format!("{STAGE}/{source}"), repeat as u64)
     }
 
+    /// The picture of a row whose source is already emptied.
+    fn finished(
+        &self,
+        row: &Synthetic,
+        (request, mut rng): (Request<'_>, ChaCha8Rng),
+    ) -> Result<Option<Result<RgbImage, InpaintError>>, Error> {
+        // The name is that of source and repeat, which decide what is painted under a mask.
+        let path = self.emptied.as_ref().map(|folder| folder.join(&row.img_filename));
+        let Some(path) = path.filter(|path| path.is_file()) else { return Ok(None) };
+        let emptied = read_rgb(&path).map_err(|e| run_folder::table_error(&path, &e))?;
+        Ok(self.inpainter.finish(&request, emptied, &mut rng))
+    }
+
     /// Paints the pictures of some rows, except those that are there.
     fn paint(&self, folder: &Path, rows: &[Synthetic]) -> Result<(), Error> {
         let rows: Vec<&Synthetic> = rows.iter().filter(|row| !folder.join(&row.img_filename).is_file()).collect();
         let inputs: Vec<(RgbImage, GrayImage)> =
             rows.par_iter().map(|row| self.sources.source(row)).collect::<Result<_, _>>()?;
-        let mut work: Vec<(Request<'_>, ChaCha8Rng)> = rows
-            .iter()
-            .zip(&inputs)
-            .map(|(row, (picture, mask))| {
-                let request = Request { picture, mask, prompt: &row.prompt, class: row.y };
-                (request, self.stream(row.source_id, row.repeat))
-            })
-            .collect();
-        let painted = self.inpainter.inpaint_all(&mut work);
+        let request = |i: usize| {
+            let (row, (picture, mask)) = (rows[i], &inputs[i]);
+            let request = Request { picture, mask, prompt: &row.prompt, class: row.y };
+            (request, self.stream(row.source_id, row.repeat))
+        };
+        let mut painted: Vec<Option<Result<RgbImage, InpaintError>>> =
+            (0..rows.len()).into_par_iter().map(|i| self.finished(rows[i], request(i))).collect::<Result<_, _>>()?;
+        let left: Vec<usize> = (0..rows.len()).filter(|&i| painted[i].is_none()).collect();
+        let mut work: Vec<(Request<'_>, ChaCha8Rng)> = left.iter().map(|&i| request(i)).collect();
+        for (i, new) in left.into_iter().zip(self.inpainter.inpaint_all(&mut work)) {
+            painted[i] = Some(new);
+        }
         rows.into_par_iter().zip(painted).zip(&inputs).try_for_each(|((row, painted), (_, mask))| {
+            let painted = painted.expect("painted, if it was not finished");
             let painted = painted.map_err(|source| Error::Inpaint { id: row.source_id, source })?;
             let facts = self.inpainter.provenance(&row.prompt, mask, &self.stream(row.source_id, row.repeat));
             let path = folder.join(&row.img_filename);
