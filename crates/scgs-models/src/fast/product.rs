@@ -2,6 +2,9 @@
 
 use std::cell::Cell;
 
+/// Numbers of a line of the cache.
+const ALIGNED: usize = 16;
+
 /// A matrix in a slice: distance between rows, distance between columns.
 #[derive(Clone, Copy)]
 pub(super) struct Matrix<'a> {
@@ -81,10 +84,12 @@ pub(super) fn with_buffer<R>(which: usize, length: usize, use_it: impl FnOnce(&m
     thread_local!(static BUFFERS: [Cell<Vec<f32>>; 2] = const { [const { Cell::new(Vec::new()) }; 2] });
     // Taken out while in use: rayon may run another job on this thread in between.
     let mut buffer = BUFFERS.with(|buffers| buffers[which].take());
-    if buffer.len() < length {
-        buffer.resize(length, 0.0);
+    if buffer.len() < length + ALIGNED {
+        buffer.resize(length + ALIGNED, 0.0);
     }
-    let result = use_it(&mut buffer[..length]);
+    // A vector that lies across two lines of the cache is read in two parts.
+    let start = buffer.as_ptr().align_offset(ALIGNED * size_of::<f32>());
+    let result = use_it(&mut buffer[start..start + length]);
     BUFFERS.with(|buffers| buffers[which].set(buffer));
     result
 }

@@ -2,10 +2,11 @@
 //! registers, which the compiler does not find from loops.
 
 use std::arch::x86_64::{
-    __m512, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_reduce_add_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+    __m512, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_reduce_add_ps, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_storeu_ps,
 };
 
-use crate::fast::simd::{LANES, Range, clamped, has_avx512};
+use crate::fast::simd::{LANES, Range, has_avx512};
 
 /// Output channels of a block.
 pub(super) const CHANNELS: usize = 6;
@@ -49,26 +50,42 @@ pub(super) const BLOCK: usize = CHANNELS * WIDTH;
 /// `vectors` of `v`; what is in the others is unspecified.
 pub(super) fn convolve(
     operands: Operands<'_>,
-    (places, vectors): ([usize; VECTORS], usize),
+    vectors: ([usize; VECTORS], usize),
     start: [f32; CHANNELS],
     range: Range,
     out: &mut [f32; BLOCK],
+) {
+    // SAFETY: rows of the block are as long as its vectors.
+    unsafe { convolve_to(operands, vectors, start, range, (out.as_mut_ptr(), WIDTH)) }
+}
+
+/// [`convolve`] to rows that lie `pitch` numbers apart in memory that need not be initialised.
+///
+/// # Safety
+/// From `to` on there are [`CHANNELS`] rows for as many vectors, which nobody else uses meanwhile.
+pub(super) unsafe fn convolve_to(
+    operands: Operands<'_>,
+    (places, vectors): ([usize; VECTORS], usize),
+    start: [f32; CHANNELS],
+    range: Range,
+    to: (*mut f32, usize),
 ) {
     let Operands { weights, taps, input } = operands;
     let last = farthest(&places) + taps.farthest + LANES;
     let inside = last <= input.len() && weights.len() == taps.distances.len() * CHANNELS;
     assert!(inside && has_avx512(), "a block stays inside, on a processor that knows it");
     let [a, b, ..] = places;
-    // SAFETY: the assertion is what the function asks for.
+    let clamped = range != [f32::NEG_INFINITY, f32::INFINITY];
+    // SAFETY: the assertion and the contract of this function are what these ask for.
     unsafe {
-        match vectors {
-            1 => convolve_avx512(operands, [a], start, out),
-            2 => convolve_avx512(operands, [a, b], start, out),
-            _ => convolve_avx512(operands, places, start, out),
+        match (vectors, clamped) {
+            (1, false) => convolve_avx512::<1, false>(operands, [a], start, range, to),
+            (1, true) => convolve_avx512::<1, true>(operands, [a], start, range, to),
+            (2, false) => convolve_avx512::<2, false>(operands, [a, b], start, range, to),
+            (2, true) => convolve_avx512::<2, true>(operands, [a, b], start, range, to),
+            (_, false) => convolve_avx512::<VECTORS, false>(operands, places, start, range, to),
+            (_, true) => convolve_avx512::<VECTORS, true>(operands, places, start, range, to),
         }
-    }
-    if range != [f32::NEG_INFINITY, f32::INFINITY] {
-        out.iter_mut().for_each(|value| *value = clamped(*value, range));
     }
 }
 
@@ -92,15 +109,20 @@ fn farthest(distances: &[usize]) -> usize {
 }
 
 /// # Safety
-/// The processor has AVX-512. Every place plus every tap plus [`LANES`] lies inside the input, and there are [`CHANNELS`] weights for every tap.
+/// The processor has AVX-512. Every place plus every tap plus [`LANES`] lies inside the input, there are [`CHANNELS`] weights for
+/// every tap, and there is room for `V` vectors in each of as many rows.
 #[target_feature(enable = "avx512f,fma")]
-unsafe fn convolve_avx512<const V: usize>(
+unsafe fn convolve_avx512<const V: usize, const CLAMPED: bool>(
     Operands { weights, taps, input }: Operands<'_>,
     places: [usize; V],
     start: [f32; CHANNELS],
-    out: &mut [f32; BLOCK],
+    range: Range,
+    (to, pitch): (*mut f32, usize),
 ) {
-    let mut sums: [[__m512; V]; CHANNELS] = start.map(|start| [_mm512_set1_ps(start); V]);
+    let mut sums = [[_mm512_setzero_ps(); V]; CHANNELS];
+    for (sums, &start) in sums.iter_mut().zip(&start) {
+        *sums = [_mm512_set1_ps(start); V];
+    }
     // SAFETY: by the contract of this function.
     let from = places.map(|place| unsafe { input.as_ptr().add(place) });
     for (weights, &tap) in weights.chunks_exact(CHANNELS).zip(&taps.distances) {
@@ -113,10 +135,14 @@ unsafe fn convolve_avx512<const V: usize>(
             }
         }
     }
-    for (out, sums) in out.chunks_exact_mut(WIDTH).zip(sums) {
-        for (out, sum) in out.chunks_exact_mut(LANES).zip(sums) {
-            // SAFETY: `out` is as long as a vector.
-            unsafe { _mm512_storeu_ps(out.as_mut_ptr(), sum) };
+    let (low, high) = (_mm512_set1_ps(range[0]), _mm512_set1_ps(range[1]));
+    // By reference: an array that is taken apart goes through memory several times.
+    for (m, sums) in sums.iter().enumerate() {
+        for (v, &sum) in sums.iter().enumerate() {
+            // In this order of operands NaN stays.
+            let sum = if CLAMPED { _mm512_min_ps(high, _mm512_max_ps(low, sum)) } else { sum };
+            // SAFETY: by the contract of this function.
+            unsafe { _mm512_storeu_ps(to.add(m * pitch + v * LANES), sum) };
         }
     }
 }

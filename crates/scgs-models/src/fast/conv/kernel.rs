@@ -9,6 +9,7 @@ use super::tiles::{Geometry, Tile};
 #[cfg(target_arch = "x86_64")]
 use super::{
     direct::{self, Planes},
+    pointwise::{self, Pointwise},
     winograd::{self, Winograd},
 };
 use crate::fast::{
@@ -51,6 +52,12 @@ pub(super) fn forward(x: &[f32], weight: &[f32], bias: &[f32], g: Geometry) -> F
         let kernels = weight.as_chunks::<9>().0;
         let weights = winograd::pack(g.channels_out, g.channels, |o, c| kernels[o * g.channels + c]);
         let y = winograd::forward(way, x, &weights, bias);
+        return tensor(y, [g.images, g.channels_out, g.output[0], g.output[1]]);
+    }
+    #[cfg(target_arch = "x86_64")]
+    if let Some(way) = Pointwise::of(g) {
+        let weights = direct::pack(weight, g.channels_out, g.depth());
+        let y = pointwise::forward(way, x, &weights, bias);
         return tensor(y, [g.images, g.channels_out, g.output[0], g.output[1]]);
     }
     #[cfg(target_arch = "x86_64")]
@@ -163,6 +170,12 @@ pub(super) fn input_gradient(dy: &[f32], weight: &[f32], g: Geometry) -> FlexTen
         let turned = |c: usize, o: usize| std::array::from_fn(|i| kernels[o * g.channels + c][8 - i]);
         let weights = winograd::pack(g.channels, g.channels_out, turned);
         let dx = winograd::forward(way, dy, &weights, &vec![0.0; g.channels]);
+        return tensor(dx, [g.images, g.channels, g.input[0], g.input[1]]);
+    }
+    #[cfg(target_arch = "x86_64")]
+    if let Some(way) = g.turned().and_then(Pointwise::of) {
+        let weights = direct::pack_turned(weight, g.channels_out, g.channels, 1);
+        let dx = pointwise::forward(way, dy, &weights, &vec![0.0; g.channels]);
         return tensor(dx, [g.images, g.channels, g.input[0], g.input[1]]);
     }
     #[cfg(target_arch = "x86_64")]

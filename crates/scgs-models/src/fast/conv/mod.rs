@@ -2,9 +2,9 @@
 //!
 //! burn-flex 0.22.1 transposes the whole input to NHWC on one thread at every call and computes the weight gradient as a
 //! convolution with a kernel as large as the output. Here everything stays in the layout that tensors have, and there are
-//! four ways: 3 x 3 kernels by Winograd's filters (`winograd`, AVX-512), other kernels of several elements in vector
-//! registers (`direct`, AVX-512), a kernel per channel (`depthwise`), and im2col with one matrix product per tile for the
-//! rest (`kernel`; Chellapilla et al. 2006, "High performance convolutional neural networks for document processing"). Sums
+//! five ways: 3 x 3 kernels by Winograd's filters (`winograd`, AVX-512), other kernels of several elements and of one in vector
+//! registers (`direct` and `pointwise`, AVX-512), a kernel per channel (`depthwise`), and im2col with one matrix product per tile
+//! for the rest (`kernel`; Chellapilla et al. 2006, "High performance convolutional neural networks for document processing"). Sums
 //! are taken in an order that depends on the shapes alone: the number of threads does not change a bit of the result.
 
 use burn::{
@@ -29,6 +29,8 @@ mod depthwise;
 #[cfg(target_arch = "x86_64")]
 mod direct;
 mod kernel;
+#[cfg(target_arch = "x86_64")]
+mod pointwise;
 mod tiles;
 #[cfg(target_arch = "x86_64")]
 mod transforms;

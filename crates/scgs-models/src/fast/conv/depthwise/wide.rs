@@ -128,7 +128,7 @@ unsafe fn convolve<const K: usize, const S: usize>(w: Wide, plane: *const f32, k
                     }
                 }
             }
-            for (r, sum) in sums.into_iter().take(rows - row).enumerate() {
+            for (r, &sum) in sums.iter().take(rows - row).enumerate() {
                 // In this order of operands NaN stays.
                 let sum = _mm512_min_ps(high, _mm512_max_ps(low, sum));
                 // SAFETY: the mask has what lies in the row of the output.
