@@ -203,10 +203,17 @@ pub(super) fn weight_gradient(dy: &[f32], x: &[f32], g: Geometry) -> FlexTensor 
     let layout = Layout::new(g);
     let ([kh, kw], plane, positions) = (g.kernel, g.input[0] * g.input[1], g.positions());
     let mut dw = vec![0.0; g.channels * kh * kw];
+    #[cfg(target_arch = "x86_64")]
+    let wide = Wide::of(g);
     dw.par_chunks_mut(kh * kw).enumerate().for_each(|(channel, dw)| {
         let mut sums = vec![0.0_f64; kh * kw];
         for image in 0..g.images {
             let job = image * g.channels + channel;
+            #[cfg(target_arch = "x86_64")]
+            if let Some(wide) = wide {
+                wide.correlate(&x[job * plane..][..plane], &dy[job * positions..][..positions], &mut sums);
+                continue;
+            }
             with_buffer(0, layout.input_len(), |input| {
                 layout.spread(&x[job * plane..][..plane], input);
                 with_buffer(1, layout.output_buffer_len(), |output| {

@@ -6,8 +6,8 @@
 //! plain way, so both give the same digits.
 
 use std::arch::x86_64::{
-    _mm512_fmadd_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_set1_ps,
-    _mm512_setzero_ps,
+    __m512, _mm512_fmadd_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps,
+    _mm512_reduce_add_ps, _mm512_set1_ps, _mm512_setzero_ps,
 };
 
 use rayon::prelude::*;
@@ -33,23 +33,40 @@ pub(super) struct Wide {
     input: [usize; 2],
     output: [usize; 2],
     padding: [usize; 2],
-    /// A plane `[H, W]` to an output `[h, w]`.
-    run: unsafe fn(Wide, *const f32, Kernel<'_>, *mut f32),
     kernel: usize,
+    forward: Forward,
+    gradient: Gradient,
 }
+
+/// A plane `[H, W]` to an output `[h, w]`.
+type Forward = unsafe fn(Wide, *const f32, Kernel<'_>, *mut f32);
+/// Adds what a plane `[H, W]` and the gradient of its output `[h, w]` contribute to the gradient of the kernel.
+type Gradient = unsafe fn(Wide, *const f32, *const f32, &mut [f64]);
 
 impl Wide {
     /// The way for square kernels of 3 or 5, with a stride of 1 or 2.
     pub(super) fn of(g: Geometry) -> Option<Self> {
-        let run: unsafe fn(Wide, *const f32, Kernel<'_>, *mut f32) = match (g.kernel, g.stride) {
-            ([3, 3], [1, 1]) => convolve::<3, 1>,
-            ([5, 5], [1, 1]) => convolve::<5, 1>,
-            ([3, 3], [2, 2]) => convolve::<3, 2>,
-            ([5, 5], [2, 2]) => convolve::<5, 2>,
+        let (forward, gradient): (Forward, Gradient) = match (g.kernel, g.stride) {
+            ([3, 3], [1, 1]) => (convolve::<3, 1>, correlate::<3, 1>),
+            ([5, 5], [1, 1]) => (convolve::<5, 1>, correlate::<5, 1>),
+            ([3, 3], [2, 2]) => (convolve::<3, 2>, correlate::<3, 2>),
+            ([5, 5], [2, 2]) => (convolve::<5, 2>, correlate::<5, 2>),
             _ => return None,
         };
         let Geometry { input, output, padding, kernel, .. } = g;
-        has_avx512().then_some(Self { input, output, padding, run, kernel: kernel[0] })
+        has_avx512().then_some(Self { input, output, padding, kernel: kernel[0], forward, gradient })
+    }
+
+    /// Adds what a plane and the gradient `dy` of its output contribute to the gradient of the kernel.
+    pub(super) fn correlate(self, plane: &[f32], dy: &[f32], sums: &mut [f64]) {
+        assert!(
+            plane.len() == self.input.iter().product::<usize>()
+                && dy.len() == self.output.iter().product::<usize>()
+                && sums.len() == self.kernel * self.kernel,
+            "a plane, its output and a kernel"
+        );
+        // SAFETY: the lengths are those of the shapes, on a processor that was asked in `of`.
+        unsafe { (self.gradient)(self, plane.as_ptr(), dy.as_ptr(), sums) };
     }
 
     /// The output of one plane into memory that need not be initialised.
@@ -61,7 +78,7 @@ impl Wide {
             "a plane, its output and a kernel"
         );
         // SAFETY: the lengths are those of the shapes, on a processor that was asked in `of`.
-        unsafe { (self.run)(self, plane.as_ptr(), kernel, output.as_mut_ptr().cast()) };
+        unsafe { (self.forward)(self, plane.as_ptr(), kernel, output.as_mut_ptr().cast()) };
     }
 }
 
@@ -84,6 +101,66 @@ fn inside(first: isize, width: usize) -> u32 {
     below(width as isize - first) & !below(-first)
 }
 
+/// For each column of a kernel of `K` columns the first input in a row that a vector of outputs from `column` on takes, and which of
+/// the inputs from there on lie in the row. With a stride `S` of 2 a run is that of a pair of columns.
+fn runs<const K: usize, const S: usize>(column: usize, left: usize, width: usize) -> ([isize; K], [u32; K]) {
+    let starts: [isize; K] = std::array::from_fn(|k| (column + k) as isize * S as isize - left as isize);
+    (starts, starts.map(|start| inside(start, width)))
+}
+
+/// What each column of the kernel multiplies, from a row of the plane.
+///
+/// # Safety
+/// The processor has AVX-512; what the masks have can be read.
+#[target_feature(enable = "avx512f,avx512dq,fma")]
+#[inline]
+unsafe fn values<const K: usize, const S: usize>(row: *const f32, starts: [isize; K], masks: [u32; K]) -> [__m512; K] {
+    let mut values = [_mm512_setzero_ps(); K];
+    for k in 0..K.div_ceil(S) {
+        let from = row.wrapping_offset(starts[k]);
+        // SAFETY: by the contract of this function.
+        unsafe {
+            if S == 1 {
+                values[k] = _mm512_maskz_loadu_ps(masks[k] as u16, from);
+            } else {
+                let [even, odd] = pairs(from, masks[k]);
+                values[2 * k] = even;
+                if 2 * k + 1 < K {
+                    values[2 * k + 1] = odd;
+                }
+            }
+        }
+    }
+    values
+}
+
+/// # Safety
+/// The processor has AVX-512; plane, gradient and kernel are as large as the shapes say.
+#[target_feature(enable = "avx512f,avx512dq,fma")]
+unsafe fn correlate<const K: usize, const S: usize>(w: Wide, plane: *const f32, dy: *const f32, sums: &mut [f64]) {
+    let Wide { input: [height, width], output: [rows, columns], padding: [top, left], .. } = w;
+    for column in (0..columns).step_by(LANES) {
+        let (starts, masks) = runs::<K, S>(column, left, width);
+        let kept = inside(column as isize, columns) as u16;
+        let mut made = [[_mm512_setzero_ps(); K]; K];
+        for row in 0..rows {
+            // SAFETY: the mask has what lies in the row of the gradient.
+            let dy = unsafe { _mm512_maskz_loadu_ps(kept, dy.add(row * columns + column)) };
+            for (ky, made) in made.iter_mut().enumerate() {
+                let Some(y) = (row * S + ky).checked_sub(top).filter(|&y| y < height) else { continue };
+                // SAFETY: the masks have what lies in the row.
+                let values = unsafe { values::<K, S>(plane.wrapping_add(y * width), starts, masks) };
+                for (made, &value) in made.iter_mut().zip(&values) {
+                    *made = _mm512_fmadd_ps(dy, value, *made);
+                }
+            }
+        }
+        for (sum, &made) in sums.iter_mut().zip(made.as_flattened()) {
+            *sum += f64::from(_mm512_reduce_add_ps(made));
+        }
+    }
+}
+
 /// # Safety
 /// The processor has AVX-512; plane, output and kernel are as large as the shapes say.
 #[target_feature(enable = "avx512f,avx512dq,fma")]
@@ -95,31 +172,14 @@ unsafe fn convolve<const K: usize, const S: usize>(w: Wide, plane: *const f32, k
     }
     let [low, high] = kernel.range.map(|bound| _mm512_set1_ps(bound));
     for column in (0..columns).step_by(LANES) {
-        // Where the run of a column of the kernel begins in a row; with a stride of 2 that of a pair of columns.
-        let starts: [isize; K] = std::array::from_fn(|k| (column + k) as isize * S as isize - left as isize);
-        let masks = starts.map(|start| inside(start, width));
+        let (starts, masks) = runs::<K, S>(column, left, width);
         let kept = inside(column as isize, columns) as u16;
         for row in (0..rows).step_by(ROWS) {
             let mut sums = [_mm512_set1_ps(kernel.bias); ROWS];
             for i in 0..(ROWS - 1) * S + K {
                 let Some(y) = (row * S + i).checked_sub(top).filter(|&y| y < height) else { continue };
-                let from = plane.wrapping_add(y * width);
-                let mut values = [_mm512_setzero_ps(); K];
-                for k in 0..K.div_ceil(S) {
-                    let from = from.wrapping_offset(starts[k]);
-                    // SAFETY: the masks have what lies in the row.
-                    unsafe {
-                        if S == 1 {
-                            values[k] = _mm512_maskz_loadu_ps(masks[k] as u16, from);
-                        } else {
-                            let [even, odd] = pairs(from, masks[k]);
-                            values[2 * k] = even;
-                            if 2 * k + 1 < K {
-                                values[2 * k + 1] = odd;
-                            }
-                        }
-                    }
-                }
+                // SAFETY: the masks have what lies in the row.
+                let values = unsafe { values::<K, S>(plane.wrapping_add(y * width), starts, masks) };
                 for (r, sum) in sums.iter_mut().enumerate() {
                     if let Some(weights) = i.checked_sub(r * S).and_then(|ky| weights.get(ky)) {
                         for (&weight, &value) in weights.iter().zip(&values) {
