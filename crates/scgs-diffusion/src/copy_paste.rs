@@ -126,7 +126,8 @@ impl Inpainter for CopyPaste {
     fn inpaint_all(&self, work: &mut [(Request<'_>, ChaCha8Rng)]) -> Vec<Result<RgbImage, InpaintError>> {
         let grow = |mask| imageproc::morphology::dilate(mask, imageproc::distance_transform::Norm::L2, GROW);
         let grown: Vec<GrayImage> = work.par_iter().map(|(request, _)| grow(request.mask)).collect();
-        let removals = work.iter().zip(&grown).map(|((request, rng), mask)| (Request { mask, ..*request }, rng.clone()));
+        let removals =
+            work.iter().zip(&grown).map(|((request, rng), mask)| (Request { mask, ..*request }, rng.clone()));
         let mut removals: Vec<_> = removals.collect();
         let emptied = self.remover.inpaint_all(&mut removals);
         let pasted = work.par_iter_mut().zip(emptied).zip(removals).map(|(((request, rng), emptied), (_, after))| {

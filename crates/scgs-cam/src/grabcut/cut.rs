@@ -309,7 +309,8 @@ mod tests {
     /// The pairs of neighbours with their capacities.
     fn edges(width: usize, borders: &[[f64; 4]]) -> Vec<(usize, usize, f64)> {
         let back = [1, width + 1, width, width - 1];
-        let pairs = borders.iter().enumerate().flat_map(|(at, of)| of.iter().zip(back).map(move |(&c, back)| (at, back, c)));
+        let pairs =
+            borders.iter().enumerate().flat_map(|(at, of)| of.iter().zip(back).map(move |(&c, back)| (at, back, c)));
         pairs.filter(|pair| pair.2 > 0.0).map(|(at, back, capacity)| (at, at - back, capacity)).collect()
     }
 

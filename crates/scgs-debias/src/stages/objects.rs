@@ -73,8 +73,9 @@ pub fn run(inputs: Inputs<'_>, context: &Context<'_>, variant: Variant) -> Resul
                     network.as_ref().map(|network| masks::seen(inputs, context, network, &look, sample)).transpose()
                 },
                 |sample, seen| {
-                    let outcome = outcome(sample, seen)?
-                        .and_then(|mask| if mask.count() == 0 { Err("the region is empty".to_owned()) } else { Ok(mask) });
+                    let outcome = outcome(sample, seen)?.and_then(|mask| {
+                        if mask.count() == 0 { Err("the region is empty".to_owned()) } else { Ok(mask) }
+                    });
                     let (area, skipped) = masks::save(folder, sample.id, outcome)?;
                     Ok(MaskRow { id: sample.id, target: sample.label, area, skipped })
                 },

@@ -140,9 +140,8 @@ impl SmallDiffusion {
                 let nothing = if guided(window) { velocities.next() } else { None };
                 for (i, value) in window.values.iter_mut().enumerate() {
                     // Classifier-free guidance (Ho and Salimans 2022) with "no object" in place of the empty prompt.
-                    let v = nothing.map_or(of_class[i], |nothing| {
-                        nothing[i] + self.options.guidance * (of_class[i] - nothing[i])
-                    });
+                    let v = nothing
+                        .map_or(of_class[i], |nothing| nothing[i] + self.options.guidance * (of_class[i] - nothing[i]));
                     *value = now.step(then, *value, v);
                 }
             }

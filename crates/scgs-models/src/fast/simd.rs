@@ -186,7 +186,10 @@ fn add_and_clamp_body<const FUSED: bool>(values: &mut [f32], add: f32, range: Ra
 
 #[inline(always)]
 fn keep_inside_body<const FUSED: bool>(values: &mut [f32], others: &[f32], [low, high]: Range) {
-    values.iter_mut().zip(others).for_each(|(value, &other)| *value = if other > low && other < high { *value } else { 0.0 });
+    values
+        .iter_mut()
+        .zip(others)
+        .for_each(|(value, &other)| *value = if other > low && other < high { *value } else { 0.0 });
 }
 
 #[inline(always)]

@@ -128,14 +128,7 @@ pub(super) fn forward(way: Pointwise, x: &[f32], weights: &[f32], bias: &[f32]) 
 ///
 /// # Safety
 /// `output` is the whole output; nobody else writes these channels at the piece's positions meanwhile.
-unsafe fn write_block(
-    way: Pointwise,
-    piece: Piece<'_>,
-    block: usize,
-    weights: &[f32],
-    bias: &[f32],
-    output: Output,
-) {
+unsafe fn write_block(way: Pointwise, piece: Piece<'_>, block: usize, weights: &[f32], bias: &[f32], output: Output) {
     let Pointwise(g) = way;
     let Piece { first, count, input, taps } = piece;
     let channels = block * CHANNELS..((block + 1) * CHANNELS).min(g.channels_out);
@@ -160,7 +153,9 @@ unsafe fn write_block(
         for (channel, made) in channels.clone().zip(made.chunks_exact(WIDTH)) {
             // SAFETY: positions of this piece in the image; ours alone by the contract.
             unsafe {
-                output.at(place(image, channel, at)).copy_from_nonoverlapping(made[range.clone()].as_ptr(), range.len());
+                output
+                    .at(place(image, channel, at))
+                    .copy_from_nonoverlapping(made[range.clone()].as_ptr(), range.len());
             }
         }
     }
