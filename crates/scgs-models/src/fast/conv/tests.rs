@@ -196,6 +196,45 @@ fn the_number_of_threads_changes_no_bit() {
     }
 }
 
+/// A convolution is linear in input and weight, so its product with the upstream gradient is that of each with its own gradient:
+/// for shapes that nobody chose.
+#[test]
+fn products_with_gradients_agree_for_any_shape() {
+    let mut state = 7_u32;
+    let mut draw = |from: usize, to: usize| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        from + (state >> 8) as usize % (to - from + 1)
+    };
+    let product = |a: &[f32], b: &[f32]| {
+        let products = a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b));
+        products.fold((0.0, 0.0), |(sum, size), product| (sum + product, size + product.abs()))
+    };
+    for _ in 0..300 {
+        let kernel = [[1, 1], [3, 3], [3, 3], [5, 5], [7, 7], [2, 3]][draw(0, 5)];
+        let channels = draw(1, 33);
+        let depthwise = draw(0, 1) == 1;
+        let (outputs, depth) = if depthwise { (channels, 1) } else { (draw(1, 33), channels) };
+        let x = [draw(1, 18), channels, draw(kernel[0], 24), draw(kernel[1], 40)];
+        let w = [outputs, depth, kernel[0], kernel[1]];
+        let (stride, usual) = (draw(1, 2), draw(0, 1) == 1);
+        let half = kernel.map(|length| (length / 2, length / 2));
+        let padding = if usual { half } else { [(draw(0, 3), draw(0, 3)), (draw(0, 3), draw(0, 3))] };
+        let case = (x, w, [stride; 2], padding);
+        let device = Device::flex().autodiff();
+        let input = numbers(x, 1, &device).require_grad();
+        let weight = numbers(w, 2, &device).require_grad();
+        let y = conv2d(input.clone(), weight.clone(), None, options(case));
+        let upstream = numbers(y.dims(), 4, &device);
+        let gradients = (y.clone() * upstream.clone()).sum().backward();
+        let vec = |tensor: Tensor<4>| tensor.into_data().try_into_vec::<f32>().unwrap();
+        let (sum, size) = product(&vec(y), &vec(upstream));
+        for (value, gradient) in [(&input, input.grad(&gradients)), (&weight, weight.grad(&gradients))] {
+            let (other, _) = product(&vec(value.clone()), &vec(gradient.unwrap()));
+            assert!((sum - other).abs() <= 1e-6 * size, "{case:?}: {sum} and {other} of {size}");
+        }
+    }
+}
+
 #[test]
 fn a_module_convolves_as_its_own_forward() {
     let device = Device::flex();
