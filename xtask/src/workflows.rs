@@ -8,8 +8,12 @@ use yaml_rust2::{Yaml, YamlLoader};
 use crate::{Command, features};
 
 /// What steps may run besides `cargo xtask`.
-const OTHERS: [&str; 3] =
-    [".ci/run", "cargo build --release --workspace --bins --examples", "sudo sh tests/slurm/single-node.sh"];
+const OTHERS: [&str; 4] = [
+    ".ci/run",
+    "cargo build --release --workspace --bins --examples",
+    "sh tests/remote/loopback.sh",
+    "sudo sh tests/slurm/single-node.sh",
+];
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../.github/workflows")
