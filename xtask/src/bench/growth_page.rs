@@ -53,15 +53,20 @@ const COLOURS: [RGBColor; 8] = [
 
 /// A line of a panel: its name, and per value items a second and megabytes.
 struct Line {
-    name: String,
-    points: Vec<(f64, f64, Option<f64>)>,
+    what: String,
+    /// Device and threads.
+    place: String,
+    points: Vec<Point>,
 }
 
+/// What grows, items a second, megabytes.
+type Point = (f64, f64, Option<f64>);
+
 /// Writes the page to `path` and the plot beside it, with the extension svg.
-pub(super) fn write(path: &Path, rows: &[Value], machine: &Value) -> anyhow::Result<()> {
+pub(super) fn write(path: &Path, rows: &[Value], (command, machine): (&str, &Value)) -> anyhow::Result<()> {
     let plot = path.with_extension("svg");
     let file = plot.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    fs_err::write(path, page(rows, machine, &file))?;
+    fs_err::write(path, page(rows, (command, machine), &file))?;
     draw(&plot, rows).map_err(|e| anyhow!("cannot draw {}: {e}", plot.display()))
 }
 
@@ -70,30 +75,32 @@ fn lines(rows: &[Value], sweep: &str) -> Vec<Line> {
     for row in rows.iter().filter(|row| row["sweep"] == sweep) {
         let text = |key: &str| row[key].as_str().unwrap_or_default();
         let plural = if row["threads"] == 1 { "" } else { "s" };
-        let name = format!("{}, {}, {} thread{plural}", text("what"), text("device"), row["threads"]);
+        let (what, place) = (text("what"), format!("{}, {} thread{plural}", text("device"), row["threads"]));
         let (Some(value), Some(speed)) = (row["value"].as_f64(), row["items_per_second"].as_f64()) else { continue };
         let point = (value, speed, row["peak_bytes"].as_f64().map(|bytes| bytes / 1e6));
-        match lines.iter_mut().find(|line| line.name == name) {
+        match lines.iter_mut().find(|line| line.what == what && line.place == place) {
             Some(line) => line.points.push(point),
-            None => lines.push(Line { name, points: vec![point] }),
+            None => lines.push(Line { what: what.to_owned(), place, points: vec![point] }),
         }
     }
     lines
 }
 
-fn page(rows: &[Value], machine: &Value, plot: &str) -> String {
+fn page(rows: &[Value], (command, machine): (&str, &Value), plot: &str) -> String {
     let mut page = format!(
-        "# How cost grows\n\n```\ncargo xtask bench growth --table docs/experiments/growth.md\n```\n\n\
-         {}, {} threads. `scgs bench` with other numbers and sizes than its names say: the middle of the rounds, called in \
-         turns. Peaks are those of whole processes. `--devices` adds devices.\n\n![How cost grows]({plot})\n",
+        "# How cost grows\n\n```\n{command}\n```\n\n\
+         {}, {} threads. `scgs bench` with other numbers and sizes than its names say: the middle of the rounds ({}), called \
+         in turns. Peaks are those of whole processes, with the libraries of every device that the binary holds. `--devices` \
+         adds devices.\n\n![How cost grows]({plot})\n",
         machine["processor"].as_str().unwrap_or("unknown processor"),
         machine["threads"],
+        rows.first().map_or(&Value::Null, |row| &row["rounds"]),
     );
     for panel in &PANELS {
         let lines = lines(rows, panel.name);
         let Some(first) = lines.first() else { continue };
         page += &format!("\n## {}\n\n{} Each cell: {} a second, peak MB.\n\n", panel.title, panel.text, panel.items);
-        let head: Vec<&str> = lines.iter().map(|line| line.name.as_str()).collect();
+        let head: Vec<String> = lines.iter().map(|line| format!("{}, {}", line.what, line.place)).collect();
         page += &format!("| {} | {} |\n| ---: |{}\n", panel.name, head.join(" | "), " ---: |".repeat(lines.len()));
         for (i, point) in first.points.iter().enumerate() {
             let cells: Vec<String> = lines.iter().map(|line| line.points.get(i).map_or("-".into(), cell)).collect();
@@ -103,7 +110,7 @@ fn page(rows: &[Value], machine: &Value, plot: &str) -> String {
     page
 }
 
-fn cell(&(_, speed, peak): &(f64, f64, Option<f64>)) -> String {
+fn cell(&(_, speed, peak): &Point) -> String {
     let digits = usize::from(speed < 10.0);
     let peak = peak.map_or("-".into(), |peak| format!("{peak:.0}"));
     format!("{speed:.digits$}, {peak}")
@@ -111,25 +118,30 @@ fn cell(&(_, speed, peak): &(f64, f64, Option<f64>)) -> String {
 
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
-/// Speed above memory, a column per sweep.
+/// Speed beside memory, a row per sweep and what is measured of it.
 fn draw(path: &Path, rows: &[Value]) -> Drawn {
-    let root = SVGBackend::new(path, (1260, 760)).into_drawing_area();
+    let mut pairs: Vec<(&Panel, String, Vec<Line>)> = Vec::new();
+    for panel in &PANELS {
+        for line in lines(rows, panel.name) {
+            match pairs.iter_mut().find(|(other, what, _)| other.name == panel.name && *what == line.what) {
+                Some((_, _, lines)) => lines.push(line),
+                None => pairs.push((panel, line.what.clone(), vec![line])),
+            }
+        }
+    }
+    let root = SVGBackend::new(path, (900, 300 * u32::try_from(pairs.len())?)).into_drawing_area();
     root.fill(&WHITE)?;
-    for (at, area) in root.split_evenly((2, PANELS.len())).into_iter().enumerate() {
-        let (speed, panel) = (at < PANELS.len(), &PANELS[at % PANELS.len()]);
+    for (area, (panel, what, lines)) in root.split_evenly((pairs.len(), 1)).iter().zip(&pairs) {
         let scale = if panel.name == "rows" { 1e-3 } else { 1.0 };
-        let series: Vec<(String, Vec<(f64, f64)>)> = lines(rows, panel.name)
-            .into_iter()
-            .map(|line| {
-                let value = |&(x, speed_of, peak): &(f64, f64, Option<f64>)| {
-                    let y = if speed { Some(speed_of) } else { peak };
-                    y.map(|y| (x * scale, y))
-                };
-                (line.name, line.points.iter().filter_map(value).collect())
-            })
-            .collect();
-        let label = if speed { format!("{} a second", panel.items) } else { "peak memory in MB".into() };
-        draw_panel(&area, (panel.title, panel.axis, &label), &series)?;
+        let series = |of: fn(&Point) -> Option<f64>| -> Vec<(&str, Vec<(f64, f64)>)> {
+            let points = |line: &Line| line.points.iter().filter_map(|p| Some((p.0 * scale, of(p)?))).collect();
+            lines.iter().map(|line| (line.place.as_str(), points(line))).collect()
+        };
+        let title = format!("{}: {what}", panel.title);
+        let speed = format!("{} a second", panel.items);
+        let [left, right] = area.split_evenly((1, 2)).try_into().map_err(|_| "an area in two halves has two")?;
+        draw_panel(&left, (&title, panel.axis, &speed), &series(|point| Some(point.1)))?;
+        draw_panel(&right, (&title, panel.axis, "peak memory in MB"), &series(|point| point.2))?;
     }
     root.present()?;
     Ok(())
@@ -138,7 +150,7 @@ fn draw(path: &Path, rows: &[Value]) -> Drawn {
 fn draw_panel(
     area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
     (title, axis, label): (&str, &str, &str),
-    series: &[(String, Vec<(f64, f64)>)],
+    series: &[(&str, Vec<(f64, f64)>)],
 ) -> Drawn {
     let most = |of: fn(&(f64, f64)) -> f64| series.iter().flat_map(|s| s.1.iter().map(of)).fold(0.0, f64::max);
     let (right, top) = (most(|p| p.0).max(1.0), most(|p| p.1).max(1.0));
@@ -163,7 +175,7 @@ fn draw_panel(
         let colour = COLOURS[i % COLOURS.len()];
         chart
             .draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)))?
-            .label(name)
+            .label(*name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
         chart.draw_series(points.iter().map(|&point| Circle::new(point, 3, colour.filled())))?;
     }
@@ -200,13 +212,20 @@ mod tests {
             row("batch", 2, 2, 0.125),
             row("rows", 5000, 2, 1.0),
         ];
-        write(&path, &rows, &json!({ "processor": "a processor", "threads": 2 })).unwrap();
+        let machine = json!({ "processor": "a processor", "threads": 2 });
+        write(&path, &rows, ("cargo xtask bench growth", &machine)).unwrap();
         let page = fs_err::read_to_string(&path).unwrap();
         let head = "| batch | inference, flex, 1 thread | inference, flex, 2 threads |\n| ---: | ---: | ---: |\n";
         assert!(page.contains(&format!("{head}| 1 | 2.0, 5 | 4.0, 5 |\n| 2 | 4.0, 5 | 16, 5 |\n")), "{page}");
         assert!(!page.contains("## Picture size"), "{page}");
         let plot = fs_err::read_to_string(path.with_extension("svg")).unwrap();
-        for part in ["pictures a second", "peak memory in MB", "rows of 2048 numbers, in thousands", "2 threads"] {
+        for part in [
+            "pictures a second",
+            "peak memory in MB",
+            "rows of 2048 numbers, in thousands",
+            "Batch size: inference",
+            "2 threads",
+        ] {
             assert!(plot.contains(part), "{part}");
         }
     }

@@ -141,7 +141,11 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> anyhow::Result<Outcome>
     }
     if let Some(path) = &args.table {
         match args.what {
-            What::Growth => growth_page::write(path, &rows, &machine())?,
+            What::Growth => {
+                let words: Vec<String> = std::env::args().skip(1).collect();
+                let command = format!("cargo xtask {}", words.join(" "));
+                growth_page::write(path, &rows, (&command, &machine()))?;
+            }
             What::Loop => fs_err::write(path, table::markdown(&rows, &machine()) + &whole_loop::tables(&rows))?,
             What::Compute | What::Loader => fs_err::write(path, table::markdown(&rows, &machine()))?,
         }
