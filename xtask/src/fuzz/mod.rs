@@ -56,6 +56,8 @@ enum Target {
     Pickle,
     /// CLIP's vocab.json, merges.txt and tokenizer_config.json, and prompts
     Tokenizer,
+    /// No file: shapes of convolutions, whose inner loops check no bounds
+    Convolution,
 }
 
 impl Target {
@@ -67,9 +69,13 @@ impl Target {
         self.to_possible_value().and_then(|value| value.get_help().map(ToString::to_string)).unwrap_or_default()
     }
 
-    /// Whether it needs burn, whose build takes a quarter of an hour.
-    fn needs_networks(self) -> bool {
-        matches!(self, Self::SettingsToml | Self::Safetensors | Self::Pickle | Self::Tokenizer)
+    /// The feature of `fuzz/Cargo.toml` that it needs, for burn, whose build takes a quarter of an hour.
+    fn feature(self) -> Option<&'static str> {
+        match self {
+            Self::MetadataCsv | Self::CelebaLists | Self::DefinitionToml | Self::Picture => None,
+            Self::SettingsToml | Self::Safetensors | Self::Pickle | Self::Tokenizer => Some("networks"),
+            Self::Convolution => Some("convolution"),
+        }
     }
 }
 
@@ -113,8 +119,8 @@ fn build(workspace: &Workspace, shell: &Shell, target: Target, folder: &Path) ->
     let name = target.name();
     let target_dir = folder.to_string_lossy();
     let mut words = vec!["fuzz", "build", "--fuzz-dir", "fuzz", "--target-dir", &target_dir, "--no-default-features"];
-    if target.needs_networks() {
-        words.extend(["--features", "networks"]);
+    if let Some(feature) = target.feature() {
+        words.extend(["--features", feature]);
     }
     words.push(&name);
     workspace.cargo(shell, &words).env("RUSTC_BOOTSTRAP", "1").run().with_context(|| format!("cannot build {name}"))?;

@@ -11,6 +11,16 @@ const SEPARATOR: &str = "\n====\n";
 /// The prompt that goes with each tokenizer.
 const PROMPT: &str = "a photo of a bird's <|endoftext|> n\u{e4}st \u{1f426} \u{9ce5}";
 
+/// A convolution of each way.
+const CONVOLUTIONS: [(&str, [u8; 11]); 6] = [
+    ("winograd", [1, 0, 23, 17, 13, 13, 2, 0, 0, 0, 1]),
+    ("pointwise", [2, 0, 20, 12, 15, 15, 0, 0, 0, 0, 2]),
+    ("direct", [1, 0, 2, 9, 29, 30, 6, 4, 0, 0, 3]),
+    ("per-channel", [2, 1, 7, 0, 19, 36, 2, 0, 0, 0, 4]),
+    ("per-channel-halved", [2, 1, 5, 0, 22, 35, 4, 4, 0, 0, 5]),
+    ("columns", [1, 6, 4, 5, 11, 12, 7, 5, 7, 13, 6]),
+];
+
 /// Fills `into` and says how many there are.
 pub(super) fn plant(root: &Path, target: Target, into: &Path) -> anyhow::Result<usize> {
     let fixtures = root.join("tests/fixtures");
@@ -32,6 +42,12 @@ pub(super) fn plant(root: &Path, target: Target, into: &Path) -> anyhow::Result<
     add(root.join("fuzz/seeds").join(target.name()), &|_| true)?;
     match target {
         Target::MetadataCsv | Target::CelebaLists => {}
+        Target::Convolution => {
+            // Images, kind, channels, outputs, height, width, kernel, strides, padding, salt.
+            for (name, shape) in CONVOLUTIONS {
+                fs_err::write(into.join(name), shape)?;
+            }
+        }
         Target::DefinitionToml => add(root.join("datasets"), &ends(&[".toml"]))?,
         Target::SettingsToml => {
             add(root.join("datasets/suites"), &ends(&[".toml"]))?;
