@@ -160,7 +160,7 @@ fn draw_panel(
         .x_label_area_size(42)
         .y_label_area_size(64)
         // Room above the lines for their names.
-        .build_cartesian_2d(0.0..right * 1.04, 0.0..top * 1.4)?;
+        .build_cartesian_2d(0.0..right * 1.04, 0.0..top * (1.2 + 0.1 * series.len() as f64))?;
     chart
         .configure_mesh()
         .disable_x_mesh()
