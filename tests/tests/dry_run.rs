@@ -99,9 +99,16 @@ fn with_everything_there_the_plan_ends_well_and_reads_as_a_table() {
     }
     let text = said(dir.path(), &[&words[..], &["--dry-run"]].concat());
     text.expect(0, &[]);
-    for part in
-        ["plan for habitat", "160 train, 16 val, 40 test", "3-clusters", "peak memory", "decoding", "[backbone]"]
-    {
+    for part in [
+        "plan for habitat",
+        "160 train, 16 val, 40 test",
+        "3-clusters",
+        "4-objects",
+        "peak memory",
+        // Not at the size of the photos: how long a mask takes depends on it.
+        "photos of Habitat at 48 x 48",
+        "[backbone]",
+    ] {
         assert!(text.stdout.contains(part), "{part} in\n{}", text.stdout);
     }
     assert!(!text.stdout.contains("missing:"), "{}", text.stdout);

@@ -7,6 +7,7 @@ use burn::{
     module::Module as _,
     tensor::{Device, Tensor, TensorData},
 };
+use rayon::prelude::*;
 use scgs_cam::AttentionMap;
 use scgs_data::{load_batch, read_rgb};
 use scgs_debias::{
@@ -17,11 +18,11 @@ use scgs_debias::{
 use serde::Serialize;
 
 /// Pictures that are decoded and put through the network.
-const SAMPLE: usize = 16;
+pub(super) const SAMPLE: usize = 16;
 /// Pictures of the two training steps; their difference is what one more picture takes.
 const BATCHES: [usize; 2] = [2, 4];
 /// Pictures in which a region is cut out.
-const REGIONS: usize = 3;
+const REGIONS: usize = 8;
 /// Rows of the trial fit of a last layer.
 const ROWS: usize = 256;
 
@@ -38,7 +39,7 @@ pub(super) struct Calibration {
     pub(super) train: Option<f64>,
     /// One last layer, per row of features.
     pub(super) fit: f64,
-    /// From an attention map to a region, by the run's rule.
+    /// From an attention map to a region, by the run's rule, with all threads.
     pub(super) region: f64,
     /// Writing a PNG of the sample's mean size.
     pub(super) png: f64,
@@ -83,15 +84,14 @@ impl Calibration {
             png_bytes += bytes.len() as f64 / n;
         }
 
-        let mut region = 0.0;
-        for path in sample.iter().take(REGIONS) {
-            let picture = read_rgb(path)?;
+        let looked = sample.iter().take(REGIONS).map(read_rgb).collect::<Result<Vec<_>, _>>()?;
+        let clock = Instant::now();
+        looked.par_iter().for_each(|picture| {
             let map = centred(picture.width() as usize, picture.height() as usize);
-            let clock = Instant::now();
             // What a rule makes of a made-up map does not matter here, only how long it takes.
-            let _ = settings.mask.region().of(&map, &picture);
-            region += clock.elapsed().as_secs_f64() / REGIONS.min(sample.len()) as f64;
-        }
+            let _ = settings.mask.region().of(&map, picture);
+        });
+        let region = clock.elapsed().as_secs_f64() / looked.len() as f64;
 
         let network = architecture.init(classes, device);
         let model_bytes = 4.0 * network.num_params() as f64;

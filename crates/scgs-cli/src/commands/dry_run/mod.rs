@@ -2,9 +2,14 @@
 
 mod calibration;
 
-use std::{collections::BTreeSet, path::PathBuf, process::ExitCode};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use burn::tensor::Device;
+use image::imageops::FilterType;
 use scgs_cam::Repaint;
 use scgs_data::{ReadOptions, Split};
 use scgs_debias::{
@@ -13,14 +18,14 @@ use scgs_debias::{
     methods::Method,
     pipeline::Plan,
     requirements::{self, Missing},
-    settings::{IdentifyRule, TrainMode},
-    stages::{evaluate, sources::Variant, synthesis},
+    settings::{FillKind, IdentifyRule, InpainterKind, Settings, TrainMode},
+    stages::{evaluate, objects, sources::Variant, synthesis, training_set},
 };
 use serde::Serialize;
 
 use super::{print, print_json};
 use crate::{BAD_INPUT, args::RunArgs};
-use calibration::Calibration;
+use calibration::{Calibration, SAMPLE};
 
 /// Share of the training pictures that is taken to be mistakes; nobody knows it before.
 const MISTAKES: f64 = 0.1;
@@ -76,7 +81,7 @@ struct Report<'a> {
     memory: Option<Memory>,
     calibration: Option<Calibration>,
     missing: &'a [Missing],
-    settings: &'a scgs_debias::Settings,
+    settings: &'a Settings,
 }
 
 pub(super) fn run(args: &RunArgs, plan: &Plan, device: &Device) -> anyhow::Result<ExitCode> {
@@ -85,7 +90,8 @@ pub(super) fn run(args: &RunArgs, plan: &Plan, device: &Device) -> anyhow::Resul
     let calibration = match sizes {
         None => None,
         Some(_) => {
-            let (paths, whose) = sample(plan, own_pictures)?;
+            let scratch = tempfile::tempdir()?;
+            let (paths, whose) = sample(plan, own_pictures, scratch.path())?;
             Some(Calibration::measure(&plan.settings, plan.definition.classes.len(), &paths, whose, device)?)
         }
     };
@@ -145,8 +151,9 @@ fn sizes(plan: &Plan) -> anyhow::Result<(Option<Sizes>, &'static str, Vec<PathBu
     Ok((Some(sizes), "publication", Vec::new()))
 }
 
-/// Pictures to calibrate on: those of the data set, or photos that ship with the project.
-fn sample(plan: &Plan, own: Vec<PathBuf>) -> anyhow::Result<(Vec<PathBuf>, String)> {
+/// Pictures to calibrate on: those of the data set, or photos that ship with the project; in `scratch` where they are composed
+/// into pictures of another size.
+fn sample(plan: &Plan, own: Vec<PathBuf>, scratch: &Path) -> anyhow::Result<(Vec<PathBuf>, String)> {
     if !own.is_empty() {
         return Ok((own, format!("pictures of {}", plan.definition.name)));
     }
@@ -157,7 +164,17 @@ fn sample(plan: &Plan, own: Vec<PathBuf>) -> anyhow::Result<(Vec<PathBuf>, Strin
         }
     }
     paths.sort();
-    Ok((paths, "photos of Habitat".to_owned()))
+    if !plan.composed() {
+        return Ok((paths, "photos of Habitat".to_owned()));
+    }
+    let side = plan.settings.habitat.size;
+    for (i, path) in paths.iter_mut().take(SAMPLE).enumerate() {
+        let picture = scgs_data::read_rgb(&*path)?;
+        *path = scratch.join(format!("{i}.png"));
+        image::imageops::resize(&picture, side, side, FilterType::Triangle).save(&*path)?;
+    }
+    paths.truncate(SAMPLE);
+    Ok((paths, format!("photos of Habitat at {side} x {side}")))
 }
 
 fn rows(plan: &Plan, sizes: Sizes, cost: &Calibration) -> Vec<Row> {
@@ -217,20 +234,27 @@ fn rows(plan: &Plan, sizes: Sizes, cost: &Calibration) -> Vec<Row> {
     let added = (settings.synthesis.share * train).round() as usize;
     let per_class = added.div_ceil(classes);
     let new = (per_class - (settings.synthesis.duplicates * per_class as f64).round() as usize) * classes;
+    let paste = settings.synthesis.inpainter == InpainterKind::CopyPaste;
     let mut done = BTreeSet::new();
     for variant in variants {
         let drawn = swap || variant == Variant::RandomSource;
         let sources = if drawn { (settings.synthesis.sources * classes) as f64 } else { mistakes }.min(train);
+        let looks = if variant == Variant::RandomMask { 0.0 } else { attention + cost.region };
+        let files = if looks > 0.0 { 2.2 } else { 1.1 };
+        let masked = |n: f64| (n * (cost.decode + looks + files * cost.png), n * files * cost.png_bytes);
         if done.insert(variant.masks_stage()) {
-            let looks = if variant == Variant::RandomMask { 0.0 } else { attention + cost.region };
-            let what = format!("about {sources:.0} masks");
-            let files = if looks > 0.0 { 2.2 } else { 1.1 };
-            let seconds = sources * (cost.decode + looks + files * cost.png);
-            add(&variant.masks_stage(), what, seconds, sources * files * cost.png_bytes);
+            let (seconds, bytes) = masked(sources);
+            add(&variant.masks_stage(), format!("about {sources:.0} masks"), seconds, bytes);
+        }
+        if paste && done.insert(objects::stage_name(variant)) {
+            let n = ((settings.synthesis.objects * classes) as f64).min(train);
+            let (seconds, bytes) = masked(n);
+            add(&objects::stage_name(variant), format!("{n:.0} objects cut out"), seconds, bytes);
         }
         let new_features = if full { 0.0 } else { 1.0 };
         let painted = new as f64 * (cost.decode + cost.png + new_features * seen);
-        let what = format!("{new} pictures by {}", inpainter(plan));
+        let uncounted = if diffuses(settings) { "; the calls of the diffusion model not counted" } else { "" };
+        let what = format!("{new} pictures by {}{uncounted}", inpainter(plan));
         add(
             &synthesis::stage_name(variant),
             what,
@@ -240,6 +264,10 @@ fn rows(plan: &Plan, sizes: Sizes, cost: &Calibration) -> Vec<Row> {
     }
     if !full {
         add(evaluate::TEST_STAGE, format!("features of {} test pictures", sizes.test), test * seen, features(test));
+    }
+    if !full && plan.arms.iter().any(|arm| arm.pictures == Pictures::Balanced) {
+        let what = format!("features of {} training pictures", sizes.train);
+        add(training_set::BALANCED_STAGE, what, train * seen, features(train));
     }
     for arm in &plan.arms {
         let first = *arm == Arm { pictures: Pictures::Real, method: Method::Erm };
@@ -255,6 +283,15 @@ fn rows(plan: &Plan, sizes: Sizes, cost: &Calibration) -> Vec<Row> {
         add(&evaluate::stage_name(*arm), what, seconds, cost.model_bytes);
     }
     rows
+}
+
+/// Whether a diffusion model paints.
+fn diffuses(settings: &Settings) -> bool {
+    match settings.synthesis.inpainter {
+        InpainterKind::BackgroundCrop => false,
+        InpainterKind::CopyPaste => settings.synthesis.fill == FillKind::SmallDiffusion,
+        InpainterKind::SmallDiffusion | InpainterKind::StableDiffusion => true,
+    }
 }
 
 /// The name in settings.
