@@ -1,14 +1,32 @@
 #!/bin/sh
-# A device lent over the loopback interface: the same logits as here, and nothing without the token.
+# Devices lent over the loopback interface: the same logits as here, nothing without the token, and the same training on two as
+# on one.
 # usage: sh tests/remote/loopback.sh SCGS DATASETS
 # SCGS is a binary with the feature `remote`: cargo build --release -p scgs-cli --features remote
 set -eu
 scgs=$1
 datasets=$2
 work=$(mktemp -d)
-server=
-# Whatever ends the script ends the server too.
-trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$work"' EXIT INT TERM
+servers=
+# Whatever ends the script ends the servers too.
+trap '[ -z "$servers" ] || kill $servers 2>/dev/null || true; rm -rf "$work"' EXIT INT TERM
+
+# Starts a server, whose address is then in $address.
+serve() {
+  SCGS_REMOTE_TOKEN="the right token" "$scgs" serve --device flex --listen 127.0.0.1:0 >"$work/$1.log" 2>&1 &
+  servers="$servers $!"
+  address=
+  for _ in $(seq 100); do
+    address=$(sed -n 's/.*--device remote:ws:\/\///p' "$work/$1.log")
+    [ -z "$address" ] || break
+    kill -0 $! || { cat "$work/$1.log"; exit 1; }
+    sleep 0.1
+  done
+  case $address in
+    127.0.0.1:*) ;;
+    *) echo "the server does not say where it listens:"; cat "$work/$1.log"; exit 1 ;;
+  esac
+}
 
 predict() {
   "$scgs" predict --quiet --arch efficientnet-lite0 --weights "$datasets/weights/efficientnet_lite0.safetensors" \
@@ -18,19 +36,7 @@ predict() {
 mkdir "$work/pictures"
 for name in dolphin dam1 sea5; do cp "$datasets/habitat/bg/water/$name.jpg" "$work/pictures"; done
 
-SCGS_REMOTE_TOKEN="the right token" "$scgs" serve --device flex --listen 127.0.0.1:0 >"$work/serve.log" 2>&1 &
-server=$!
-address=
-for _ in $(seq 100); do
-  address=$(sed -n 's/.*--device remote:ws:\/\///p' "$work/serve.log")
-  [ -z "$address" ] || break
-  kill -0 "$server" || { cat "$work/serve.log"; exit 1; }
-  sleep 0.1
-done
-case $address in
-  127.0.0.1:*) ;;
-  *) echo "the server does not say where it listens:"; cat "$work/serve.log"; exit 1 ;;
-esac
+serve first
 device=remote:ws://$address
 
 predict flex local
@@ -67,3 +73,23 @@ paste "$work/local.txt" "$work/remote.txt" | awk '
     size = $1 > 0 ? $1 : -$1; if (size > logit) logit = size }
   END { printf "%d logits up to %.3f, largest difference %.2e\n", NR, logit, largest
     exit !(NR == 3000 && logit > 1 && largest < 1e-3) }'
+
+# A step of two batches: both on the first device, then one on each.
+serve second
+train() {
+  runs=$1
+  shift
+  SCGS_REMOTE_TOKEN="the right token" "$scgs" run --quiet --dataset habitat --datasets "$datasets" --methods erm \
+    --set habitat.size=48 --set habitat.train=96 --set habitat.val=8 --set habitat.test=8 \
+    --set backbone.input_size=96 --set train.mode=full --set train.epochs=1 \
+    --set train.batch=12 --set train.accumulate=2 --set train.learning_rate=1e-4 \
+    --device "$device" --runs "$work/$runs" "$@" >"$work/$runs.log" 2>&1 || { cat "$work/$runs.log"; exit 1; }
+  cat "$work/$runs"/habitat/*/seed-0/1-erm/metrics.jsonl | sed 's/.*"loss":\([^,}]*\).*/\1/' >"$work/$runs.losses"
+}
+train one
+train two --data-parallel "remote:ws://$address"
+# The parameters lie otherwise in memory on the second device: the last bits differ.
+paste "$work/one.losses" "$work/two.losses" | awk '
+  { difference = $1 > $2 ? $1 / $2 - 1 : $2 / $1 - 1; if (difference > largest) largest = difference }
+  END { printf "trained on one lent device and on two: %d losses, largest relative difference %.2e\n", NR, largest
+    exit !(NR == 2 && largest < 1e-5) }'

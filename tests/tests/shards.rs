@@ -150,3 +150,40 @@ fn a_launcher_of_this_machine_runs_the_parts_to_the_same_results() {
     };
     assert_eq!(results(plain.path()), results(parts.path()));
 }
+
+#[test]
+fn a_step_that_devices_share_gives_the_run_of_one_device() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let full = [
+        "habitat.train=48",
+        "backbone.input_size=32",
+        "train.mode=full",
+        "train.epochs=2",
+        "train.batch=8",
+        "train.accumulate=2",
+    ];
+    let full: Vec<&str> = full.iter().flat_map(|&set| ["--set", set]).collect();
+    let words = tiny_run(&[&["--methods", "erm,jtt"], &full[..]].concat());
+    finish(&mut scgs(one.path(), &words)).expect(0, &[]);
+    finish(&mut scgs(two.path(), &[&words[..], &["--data-parallel", "flex"]].concat())).expect(0, &[]);
+    let files = |folder: &Path| {
+        let mut files = hashes(&folder.join("runs")).unwrap();
+        // What it cost and how it was called.
+        files.retain(|path, _| !["run.json", "history.json", "index.html"].iter().any(|name| path.ends_with(name)));
+        files
+    };
+    assert_eq!(files(one.path()), files(two.path()));
+}
+
+#[test]
+fn devices_that_have_nothing_to_do_in_a_step_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |more: &[&str], why: &str| {
+        finish(&mut scgs(dir.path(), &tiny_run(&[more, &["--data-parallel", "flex,flex"]].concat()))).expect(2, &[why]);
+    };
+    refused(&[], "set train.mode=full");
+    refused(&["--set", "train.mode=full"], "train.accumulate is 1");
+    let enough = ["--set", "train.mode=full", "--set", "train.accumulate=3"];
+    refused(&[&enough[..], &["--device", "wgpu"]].concat(), "another kind of device than --device wgpu");
+    assert!(!dir.path().join("runs").exists());
+}

@@ -162,6 +162,10 @@ pub(crate) struct RunArgs {
     /// Stay within this memory, such as 4GiB: less is made ahead and painted together, and the results are the same
     #[arg(long, value_name = "SIZE")]
     pub max_memory: Option<scgs_debias::memory::MemoryBudget>,
+    /// More devices of --device's kind, separated by commas, which take their part of the train.accumulate batches of each
+    /// training step (train.mode full); the results are the same to rounding
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub data_parallel: Vec<String>,
     /// Print the plan, with time and disk estimates from a short calibration, and stop
     #[arg(long)]
     pub dry_run: bool,

@@ -104,15 +104,33 @@ fn family(name: &str) -> Result<&'static Family, DeviceError> {
     })
 }
 
+/// The family of a device's name, where this build has it; the device need not be there.
+///
+/// # Errors
+/// [`DeviceError::Unknown`] and [`DeviceError::NotCompiled`].
+pub(crate) fn compiled(name: &str) -> Result<&'static Family, DeviceError> {
+    let family = family(name)?;
+    if family.compiled {
+        return Ok(family);
+    }
+    Err(DeviceError::NotCompiled { name: name.to_owned(), feature: family.feature, needs: family.needs })
+}
+
+/// Whether two names mean devices of one kind, which round alike: they differ in the index, or in the server that lends them.
+pub(crate) fn same_kind(one: &str, other: &str) -> bool {
+    let kind = |name: &str| match name.strip_prefix("remote:") {
+        Some(_) => "remote".to_owned(),
+        None => name.trim_end_matches(|c: char| c.is_ascii_digit() || c == ':').to_owned(),
+    };
+    kind(one) == kind(other)
+}
+
 /// Opens a device by name, and lets it compute something: whoever has the device can use it.
 ///
 /// # Errors
 /// [`DeviceError`]: unknown, not compiled in, or not there.
 pub(crate) fn open(name: &str) -> Result<Device, DeviceError> {
-    let family = family(name)?;
-    if !family.compiled {
-        return Err(DeviceError::NotCompiled { name: name.to_owned(), feature: family.feature, needs: family.needs });
-    }
+    let family = compiled(name)?;
     let index = name.split_once(':').map(|(_, index)| index);
     let absent =
         |reason| DeviceError::Absent { name: name.to_owned(), reason, needs: family.needs, install: family.install };

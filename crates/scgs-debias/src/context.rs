@@ -59,6 +59,8 @@ pub struct Context<'a> {
     pub report: &'a (dyn Fn(Event) + Sync),
     /// A folder for transformed pictures, so that a later run does not decode them again; the results are the same.
     pub cache: Option<&'a Path>,
+    /// Further devices of the same kind, which take batches of a training step; the results are the same to rounding.
+    pub replicas: &'a [Device],
 }
 
 impl fmt::Debug for Context<'_> {
@@ -67,7 +69,12 @@ impl fmt::Debug for Context<'_> {
     }
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    /// One device, and pictures that are decoded anew.
+    pub fn new(device: Device, cancelled: &'a AtomicBool, report: &'a (dyn Fn(Event) + Sync)) -> Self {
+        Self { device, cancelled, report, cache: None, replicas: &[] }
+    }
+
     /// Tells how many items of the current stage are finished, and stops there if asked to.
     ///
     /// # Errors

@@ -118,7 +118,7 @@ mod tests {
             RunFolder::open(&runs.join(name), seed).unwrap().sharing(Shared::new(&runs, &["v1"], settings))
         };
         let never = AtomicBool::new(false);
-        let context = Context { device: Device::flex(), cancelled: &never, report: &|_| {}, cache: None };
+        let context = Context::new(Device::flex(), &never, &|_| {});
         {
             let count = std::cell::Cell::new(0);
             let make = |folder: &RunFolder, stage: &str| {

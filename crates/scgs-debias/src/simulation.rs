@@ -189,7 +189,7 @@ fn paint(
         }
         (context.report)(event);
     };
-    let own = Context { device: context.device.clone(), cancelled: &cancelled, report: &report, cache: None };
+    let own = Context::new(context.device.clone(), &cancelled, &report);
     let outcome = shard::paint(inputs, &own, Variant::Scgs, shard);
     match outcome {
         Ok(()) | Err(Error::Interrupted { .. }) => {}
@@ -262,7 +262,7 @@ mod tests {
     fn every_phase_is_measured_and_every_picture_is_there() {
         let dir = tempfile::tempdir().unwrap();
         let never = AtomicBool::new(false);
-        let context = Context { device: Device::flex(), cancelled: &never, report: &|_| {}, cache: None };
+        let context = Context::new(Device::flex(), &never, &|_| {});
         let blocks = run(dir.path(), 600, 3, 48, &context).unwrap();
         let last = |phase| blocks.iter().rfind(|b| b.phase == phase).map(|b| b.pictures);
         assert_eq!(last("check"), Some(600));

@@ -79,6 +79,10 @@ impl InvertedResidual {
         if self.shortcut { y + x } else { y }
     }
 
+    fn units(&self) -> impl Iterator<Item = &ConvNorm> {
+        self.expand.iter().chain([&self.depthwise, &self.project])
+    }
+
     fn folded(self) -> Self {
         Self {
             expand: self.expand.map(ConvNorm::folded),
@@ -104,6 +108,12 @@ impl EfficientNetLite0 {
             head: unit([320, 1280], 1, 1, 1, device),
             fc: LinearConfig::new(1280, classes).with_initializer(Initializer::Zeros).init(device),
         }
+    }
+
+    /// Every convolution with its batch norm.
+    pub(crate) fn units(&self) -> Vec<&ConvNorm> {
+        let blocks = self.blocks.iter().flat_map(InvertedResidual::units);
+        std::iter::once(&self.stem).chain(blocks).chain([&self.head]).collect()
     }
 
     pub(crate) fn layers(&self) -> Vec<String> {

@@ -34,6 +34,7 @@ mod network;
 #[cfg(test)]
 mod parity_tests;
 mod published;
+mod replica;
 mod resnet;
 #[cfg(test)]
 mod tests;

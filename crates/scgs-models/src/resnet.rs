@@ -86,6 +86,10 @@ impl Block {
         relu(y + shortcut)
     }
 
+    fn units(&self) -> impl Iterator<Item = &ConvNorm> {
+        [&self.conv1, &self.conv2].into_iter().chain(&self.conv3).chain(&self.downsample)
+    }
+
     fn folded(self) -> Self {
         Self {
             conv1: self.conv1.folded(),
@@ -133,6 +137,12 @@ impl ResNet {
 
     fn stages(&self) -> [&Vec<Block>; 4] {
         [&self.layer1, &self.layer2, &self.layer3, &self.layer4]
+    }
+
+    /// Every convolution with its batch norm.
+    pub(crate) fn units(&self) -> Vec<&ConvNorm> {
+        let blocks = self.stages().into_iter().flatten().flat_map(Block::units);
+        std::iter::once(&self.stem).chain(blocks).collect()
     }
 
     /// One name per step; the last block of a stage has the stage's name.

@@ -168,6 +168,27 @@ fn training_moves_the_running_statistics_and_inference_does_not() {
     assert_ne!(statistic(&network), before);
 }
 
+/// Two batches on the network itself leave the same digits as the second one on a replica, again and again.
+#[test]
+fn a_replica_brings_back_what_a_batch_does_to_the_running_statistics() {
+    let device = Device::flex().autodiff();
+    for architecture in [Architecture::ResNet18, Architecture::EfficientNetLite0] {
+        let alone = network(architecture, 2, &device);
+        // `valid` takes a copy of what clones share.
+        let shared = alone.valid().train();
+        let replica = shared.replica(&Device::flex());
+        for step in ["a", "b"] {
+            let batches = [0.5, -1.5].map(|by| pictures(step, [4, 32, 32], &device).mul_scalar(by));
+            batches.iter().for_each(|batch| drop(alone.forward(batch.clone())));
+            shared.forward(batches[0].clone());
+            replica.forward(batches[1].clone());
+            assert!(all_values(&alone) != all_values(&shared), "{architecture}: the second batch is not there yet");
+            shared.take_statistics(&replica);
+            assert!(all_values(&alone) == all_values(&shared), "{architecture}, {step}");
+        }
+    }
+}
+
 #[test]
 fn fresh_weights_follow_the_seed_and_their_distribution() {
     let device = Device::flex();

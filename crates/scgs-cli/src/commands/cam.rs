@@ -69,7 +69,7 @@ pub(crate) fn run(args: &CamArgs) -> anyhow::Result<ExitCode> {
 
     fs_err::create_dir_all(&args.out)?;
     let normalisation = Normalisation { mean: args.network.arch.mean(), std: args.network.arch.std() };
-    let context = Context { device, cancelled: &CANCELLED, report: &progress::show, cache: None };
+    let context = Context::new(device, &CANCELLED, &progress::show);
     progress::show(Event::Started { stage: STAGE.into(), total: pictures.len() });
     let mut rows: Vec<Row<'_>> = Vec::with_capacity(pictures.len());
     // Score-CAM takes a minute for a picture: progress and Ctrl-C come after each.

@@ -39,7 +39,7 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
     let device = device::open(&args.device.device)?;
     let classes = grouped.index().classes.len();
     let network = scgs_models::load(args.arch, &args.weights, Some(classes), HeadPolicy::Keep, &device)?;
-    let context = Context { device, cancelled: &CANCELLED, report: &progress::show, cache: None };
+    let context = Context::new(device, &CANCELLED, &progress::show);
     let samples = grouped.index().of(split);
     let input = Input::new(args.arch, settings.backbone.input_size);
     let predictions =

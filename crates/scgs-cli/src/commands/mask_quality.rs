@@ -37,7 +37,7 @@ pub(crate) fn run(args: &MaskQualityArgs) -> anyhow::Result<ExitCode> {
         afterwards: Afterwards::Nothing,
         memory: None,
     };
-    let context = Context { device, cancelled: &CANCELLED, report: &progress::show, cache: None };
+    let context = Context::new(device, &CANCELLED, &progress::show);
     let mut opened = Vec::new();
     let mut measures = Vec::new();
     for seed in args.seed..args.seed + args.seeds {

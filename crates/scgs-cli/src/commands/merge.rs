@@ -18,7 +18,7 @@ pub(crate) fn run(args: &MergeArgs) -> anyhow::Result<ExitCode> {
         serde_json::from_slice(&fs_err::read(&path)?).with_context(|| format!("{} is damaged", path.display()))?;
     let own = environment["device"].as_str().with_context(|| format!("{} names no device", path.display()))?;
     let device = device::open(args.device.as_deref().unwrap_or(own))?;
-    let context = Context { device, cancelled: &CANCELLED, report: &progress::show, cache: None };
+    let context = Context::new(device, &CANCELLED, &progress::show);
     let merged = pipeline::merge(&folder, seed, args.data_dir.clone(), &context)?;
     if args.common.json {
         let problems: Vec<_> = merged

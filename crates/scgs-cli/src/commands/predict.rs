@@ -30,7 +30,7 @@ pub(crate) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
 
     let normalisation = Normalisation { mean: architecture.mean(), std: architecture.std() };
     let size = args.network.size();
-    let context = Context { device, cancelled: &CANCELLED, report: &progress::show, cache: None };
+    let context = Context::new(device, &CANCELLED, &progress::show);
     progress::show(Event::Started { stage: STAGE.into(), total: pictures.len() });
     let mut logits: Vec<f32> = Vec::with_capacity(pictures.len() * classes);
     let mut bad = Vec::new();

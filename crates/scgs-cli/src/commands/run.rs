@@ -6,11 +6,13 @@ use std::{
     time::Duration,
 };
 
+use anyhow::{bail, ensure};
 use scgs_debias::{
-    Context, Event, Results,
+    Context, Event, Results, Settings,
     arms::Arm,
     pipeline::{self, Afterwards, Outcome, Plan},
     requirements,
+    settings::TrainMode,
 };
 
 use super::{dry_run, print, print_json, resolve};
@@ -29,7 +31,7 @@ use crate::{
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let (definition, settings) = resolve(&args.data)?;
     let arms = Arm::parse_list(&args.methods, &settings)?;
-    let device = device::open(&args.device.device)?;
+    check_data_parallel(args, &settings)?;
     let plan = Plan {
         definition,
         settings,
@@ -43,7 +45,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         afterwards: Afterwards::Chain,
         memory: args.max_memory,
     };
-    anyhow::ensure!(
+    ensure!(
         (0.0..=1e6).contains(&args.watch.watchdog),
         "--watchdog is {}, expected minutes, 0 or more",
         args.watch.watchdog
@@ -51,14 +53,18 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let by_set = args.methods.split(',').map(str::trim).any(|name| name == "core" || name == "all");
     let plan = if by_set { plan.without_impossible_arms() } else { plan };
     if let Some(kind) = args.launch.launcher {
+        // Who submits a job need not have the device.
+        device::compiled(&args.device.device)?;
         let job = Job::of(args, &args.launch, &plan.definition.name)?;
         let launcher = launch::of(kind);
         print(&if args.dry_run { launcher.plan(&job) } else { launcher.launch(&job)? })?;
         return Ok(ExitCode::SUCCESS);
     }
+    let device = device::open(&args.device.device)?;
     if args.dry_run {
         return dry_run::run(args, &plan, &device);
     }
+    let replicas = args.data_parallel.iter().map(|name| device::open(name)).collect::<Result<Vec<_>, _>>()?;
     let missing = requirements::missing(&plan);
     if !missing.is_empty() {
         let list: Vec<String> = missing.iter().map(|missing| format!("- {missing}")).collect();
@@ -77,7 +83,8 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
             }
             progress::show(event);
         };
-        let context = Context { device: device.clone(), cancelled: &CANCELLED, report: &tell, cache: cache.as_deref() };
+        let context =
+            Context { cache: cache.as_deref(), replicas: &replicas, ..Context::new(device.clone(), &CANCELLED, &tell) };
         let done = match args.until {
             Some(Until::Masks) => pipeline::until_masks(&plan, seed, &context)?,
             None => pipeline::run(&plan, seed, &context)?,
@@ -103,6 +110,28 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         print(&format!("\nresults  {}\nreport   {}", folder.join("results.json").display(), page.display()))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether the devices of `--data-parallel` would have something to do, and round as `--device` does.
+fn check_data_parallel(args: &RunArgs, settings: &Settings) -> anyhow::Result<()> {
+    let (names, own, batches) = (&args.data_parallel, &args.device.device, settings.train.accumulate);
+    if names.is_empty() {
+        return Ok(());
+    }
+    ensure!(
+        settings.train.mode == TrainMode::Full,
+        "--data-parallel is for training every layer: set train.mode=full, or leave it out (a last layer takes seconds)"
+    );
+    let devices = names.len() + 1;
+    ensure!(
+        batches >= devices,
+        "--data-parallel: train.accumulate is {batches}, so a step has no batch for each of {devices} devices; set \
+         train.accumulate={devices} or a multiple, and a smaller train.batch for steps of the same size"
+    );
+    match names.iter().find(|name| !device::same_kind(name, own)) {
+        None => Ok(()),
+        Some(name) => bail!("--data-parallel {name}: another kind of device than --device {own} gives other results"),
+    }
 }
 
 /// The command as a person would type it again.

@@ -16,7 +16,7 @@ const MARGIN: (f64, f64) = (64.0, 40.0);
 
 pub(crate) fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
     let device = device::open("flex")?;
-    let context = Context { device, cancelled: &CANCELLED, report: &progress::show, cache: None };
+    let context = Context::new(device, &CANCELLED, &progress::show);
     let folder = tempfile::Builder::new().prefix("scgs-simulate-").tempdir_in(&args.folder)?;
     let blocks = simulation::run(folder.path(), args.items, args.shards, (args.items / 40).max(16), &context)?;
     let paint: Vec<&Block> = blocks.iter().filter(|block| block.phase == "paint").collect();

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &SuiteArgs) -> anyhow::Result<ExitCode> {
     let device = device::open(&args.device.device)?;
     let plans: Vec<(&Cell, Plan)> =
         suite.cells.iter().map(|cell| Ok((cell, plan(args, &suite, cell)?))).collect::<anyhow::Result<_>>()?;
-    let context = Context { device, cancelled: &CANCELLED, report: &progress::show, cache: None };
+    let context = Context::new(device, &CANCELLED, &progress::show);
     let mut record = Record {
         results: Results {
             schema: SCHEMA,

@@ -50,7 +50,7 @@ pub(crate) fn run(args: &SweepArgs) -> anyhow::Result<ExitCode> {
         print(&format!("# {} points, {} seed(s) each\n{}", lines.len(), args.seeds, lines.join("\n")))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let context = Context { device, cancelled: &CANCELLED, report: &progress::show, cache: None };
+    let context = Context::new(device, &CANCELLED, &progress::show);
     let total = sweep.points.len();
     let found = sweep.run(&context, &|i, point| {
         progress::notice(&format!("point {} of {total}: {}", i + 1, words(point)));

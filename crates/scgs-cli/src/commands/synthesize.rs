@@ -17,8 +17,7 @@ pub(crate) fn run(args: &SynthesizeArgs) -> anyhow::Result<ExitCode> {
     let arms = Arm::parse_list(&args.methods, &settings)?;
     let name = &args.device.device;
     let on = args.on.as_ref().unwrap_or(name);
-    let family = |name: &str| name.trim_end_matches(|c: char| c.is_ascii_digit() || c == ':').to_owned();
-    ensure!(family(on) == family(name), "--on {on}: another kind of device than --device {name} gives other pictures");
+    ensure!(device::same_kind(on, name), "--on {on}: another kind of device than --device {name} gives other pictures");
     let plan = Plan {
         definition,
         settings,
@@ -32,7 +31,7 @@ pub(crate) fn run(args: &SynthesizeArgs) -> anyhow::Result<ExitCode> {
         afterwards: Afterwards::Nothing,
         memory: args.max_memory,
     };
-    let context = Context { device: device::open(on)?, cancelled: &CANCELLED, report: &progress::show, cache: None };
+    let context = Context::new(device::open(on)?, &CANCELLED, &progress::show);
     let done = pipeline::paint_shard(&plan.without_impossible_arms(), args.seed, args.shard, &context)?;
     if args.common.json {
         print_json(&serde_json::json!({ "schema": 1, "folder": done.seed_folder, "shard": args.shard.to_string() }))?;

@@ -28,8 +28,7 @@ struct Printed<'a> {
 
 pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     let (plan, arm) = plan(args)?;
-    let context =
-        Context { device: device::open(&plan.device)?, cancelled: &CANCELLED, report: &progress::show, cache: None };
+    let context = Context::new(device::open(&plan.device)?, &CANCELLED, &progress::show);
     let identity = Identity::of(&plan, arm, args.seed)?;
     progress::notice(&format!("{arm} on {} seed {} on {}", plan.definition.name, args.seed, plan.device));
     let single = pipeline::train_one(&plan, arm, args.seed, &context)?;

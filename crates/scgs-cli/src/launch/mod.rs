@@ -81,10 +81,12 @@ impl Job {
             words.push("--accept-counts".to_owned());
         }
         let cache = args.cache.as_deref().map(|folder| ["--cache".to_owned(), path(folder)]);
+        let parallel =
+            (!args.data_parallel.is_empty()).then(|| ["--data-parallel".into(), args.data_parallel.join(",")]);
         Ok(Self {
             scgs: std::env::current_exe()?,
             words,
-            run_words: cache.into_iter().flatten().collect(),
+            run_words: cache.into_iter().chain(parallel).flatten().collect(),
             dataset: dataset.to_owned(),
             seeds: (args.seed..args.seed + args.seeds).collect(),
             shards: launch.shards,

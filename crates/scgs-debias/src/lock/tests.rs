@@ -15,7 +15,7 @@ fn with_context<T>(work: impl FnOnce(&Context<'_>) -> T) -> (T, Vec<String>) {
             notices.lock().unwrap().push(text);
         }
     };
-    let made = work(&Context { device: Device::flex(), cancelled: &never, report: &report, cache: None });
+    let made = work(&Context::new(Device::flex(), &never, &report));
     (made, notices.into_inner().unwrap())
 }
 

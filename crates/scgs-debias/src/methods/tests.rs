@@ -268,7 +268,7 @@ fn every_update_follows_pytorch_for_twenty_steps() {
     let reference: Reference = read("steps.json");
     assert_eq!((&reference.labels, &reference.attributes), (&labels(), &attributes()));
     let cancelled = AtomicBool::new(false);
-    let context = Context { device: Device::flex(), cancelled: &cancelled, report: &|_| {}, cache: None };
+    let context = Context::new(Device::flex(), &cancelled, &|_| {});
     let device = Device::flex().autodiff();
     for mut case in cases() {
         let expected = &reference.cases[case.name];

@@ -5,10 +5,11 @@
 
 mod batch;
 mod checkpoint;
+mod replicas;
 mod schedule;
 mod update;
 
-use std::ops::ControlFlow;
+use std::{iter, ops::ControlFlow};
 
 use burn::{
     Tensor,
@@ -23,6 +24,7 @@ pub use batch::{Batch, Contrast, Item, Mixing, Partner, Sampler};
 pub(crate) use batch::{draw, epoch};
 pub use checkpoint::{Beside, Keeping};
 pub(crate) use checkpoint::{numbers_of, with_numbers};
+pub use replicas::Replicas;
 pub use schedule::{Decay, OptimiserKind, Pull, Schedule};
 pub(crate) use update::freeze;
 
@@ -117,11 +119,11 @@ pub fn train<M: Module>(
     forward: &Forward<'_, M>,
     on_epoch: &mut OnEpoch<'_, M>,
 ) -> Result<(M, Vec<Metrics>), Error> {
-    train_kept(context, stage, model, schedule, visits, targets, objective, forward, on_epoch, None)
+    train_kept(context, stage, model, schedule, visits, targets, objective, forward, on_epoch, (None, None))
 }
 
-/// [`train`] with checkpoints: a run that was stopped at any step and is called again with equal arguments ends with the
-/// same bytes as one that was not.
+/// [`train`] with checkpoints and on several devices: a run that was stopped at any step and is called again with equal
+/// arguments ends with the same bytes as one that was not.
 ///
 /// # Errors
 /// Those of [`train`], and of files that cannot be written.
@@ -139,7 +141,7 @@ pub fn train_kept<M: Module>(
     objective: &mut dyn Objective,
     forward: &Forward<'_, M>,
     on_epoch: &mut OnEpoch<'_, M>,
-    keeping: Option<&Keeping<'_, M>>,
+    (keeping, replicas): (Option<&Keeping<'_, M>>, Option<&Replicas<'_, M>>),
 ) -> Result<(M, Vec<Metrics>), Error> {
     assert!(
         update::ids_are_distinct(&model),
@@ -171,18 +173,32 @@ pub fn train_kept<M: Module>(
             at.rate = schedule.rate(at.step);
             at.step += 1;
             at.taken += 1;
+            let copies = replicas.map_or_else(Vec::new, |replicas| replicas.copies(&model, group.len()));
             let mut accumulated = GradientsAccumulator::new();
-            for batch in group {
-                let outputs = forward(&model, batch)?;
-                let answers = answers(&outputs[0]);
-                let loss = objective.loss(&outputs, batch, targets);
-                let value = loss.clone().into_scalar::<f32>();
-                if !value.is_finite() {
-                    let ids = batch.items.iter().take(5).map(|i| targets.names[i.row].clone()).collect();
-                    return Err(Error::Diverged { loss: value, step: at.step, rate: at.rate, ids });
+            for together in group.chunks(1 + copies.len()) {
+                // Every device gets its work before any number is read, so that they compute at the same time.
+                let mut begun = Vec::with_capacity(together.len());
+                for (model, batch) in iter::once(&model).chain(&copies).zip(together) {
+                    let outputs = forward(model, batch)?;
+                    let loss = objective.loss(&outputs, batch, targets);
+                    let gradients = GradientsParams::from_grads(loss.backward(), model);
+                    begun.push((outputs, loss, gradients));
                 }
-                at.sums.add(value, &answers, batch, targets);
-                accumulated.accumulate(&model, GradientsParams::from_grads(loss.backward(), &model));
+                if let Some(replicas) = replicas {
+                    copies.iter().take(together.len() - 1).for_each(|copy| (replicas.join)(&model, copy));
+                }
+                for ((outputs, loss, mut gradients), batch) in begun.into_iter().zip(together) {
+                    let value = loss.into_scalar::<f32>();
+                    if !value.is_finite() {
+                        let ids = batch.items.iter().take(5).map(|i| targets.names[i.row].clone()).collect();
+                        return Err(Error::Diverged { loss: value, step: at.step, rate: at.rate, ids });
+                    }
+                    at.sums.add(value, &answers(&outputs[0]), batch, targets);
+                    if !copies.is_empty() {
+                        gradients = gradients.to_device(&context.device, &model);
+                    }
+                    accumulated.accumulate(&model, gradients);
+                }
             }
             let mut gradients = accumulated.grads();
             if group.len() > 1 {

@@ -1,6 +1,9 @@
 //! Tests of the loop's parts that no method's parity test covers: schedules, averages, clipping, freezing, failure.
 
-use std::sync::atomic::AtomicBool;
+use std::{
+    cell::{Cell, RefCell},
+    sync::atomic::AtomicBool,
+};
 
 use burn::nn::{Linear, LinearConfig};
 
@@ -48,7 +51,7 @@ fn start(device: &Device) -> Linear {
 fn run(schedule: &Schedule, prefixes: &[&str], inputs: &[f32]) -> Result<(Vec<Vec<f64>>, Vec<f64>), Error> {
     let cancelled = AtomicBool::new(false);
     let device = Device::flex().autodiff();
-    let context = Context { device: Device::flex(), cancelled: &cancelled, report: &|_| {}, cache: None };
+    let context = Context::new(Device::flex(), &cancelled, &|_| {});
     let visits = Visits { rows: vec![0, 1, 2, 3], sampler: Sampler::Shuffle, mixing: Mixing::None };
     let prefixes: Vec<String> = prefixes.iter().map(|p| (*p).to_owned()).collect();
     let (model, unused) = freeze(start(&device), &prefixes);
@@ -91,6 +94,48 @@ fn accumulating_two_half_batches_is_one_whole_batch() {
     for (a, b) in whole.iter().zip(&halves) {
         assert!((a - b).abs() < 1e-6, "{whole:?} {halves:?}");
     }
+}
+
+/// Copies that answer otherwise show which gradients come from where, and in which steps there are how many.
+#[test]
+fn every_batch_of_a_step_but_the_first_goes_to_a_copy() {
+    let cancelled = AtomicBool::new(false);
+    let context = Context::new(Device::flex(), &cancelled, &|_| {});
+    let visits = Visits { rows: vec![0, 1, 2, 3], sampler: Sampler::Shuffle, mixing: Mixing::None };
+    let (made, joined) = (Cell::new(0), Cell::new(0));
+    let replicas = Replicas {
+        devices: &[Device::flex(), Device::flex()],
+        copy: &|model: &Linear, device| {
+            made.set(made.get() + 1);
+            let mut copy = model.valid().to_device(device).train();
+            copy.bias = None;
+            copy
+        },
+        join: &|_, _| joined.set(joined.get() + 1),
+    };
+    let seen = RefCell::new(Vec::new());
+    // Steps of 3 and of 1 batch in each of two epochs.
+    let schedule = Schedule { batch: 1, steps: 4, accumulate: 3, ..schedule() };
+    let (model, _) = train_kept(
+        &context,
+        "t",
+        start(&Device::flex().autodiff()),
+        &schedule,
+        &visits,
+        &targets(),
+        &mut Risk,
+        &|m: &Linear, b| {
+            seen.borrow_mut().push(m.bias.is_some());
+            Ok(vec![m.forward(rows(&X, 2, b, &Device::flex().autodiff()))])
+        },
+        &mut |_, _| Ok(ControlFlow::Continue(())),
+        (None, Some(&replicas)),
+    )
+    .unwrap();
+    assert_eq!(*seen.borrow(), [true, false, false, true, true, false, false, true]);
+    assert_eq!((made.get(), joined.get()), (4, 4));
+    let alone = run(&schedule, &[], &X).unwrap().1;
+    assert_ne!(numbers(model.valid().weight.val()), alone, "gradients of copies count");
 }
 
 #[test]

@@ -134,8 +134,7 @@ fn answers(
             let mut files = inputs.files(&sources);
             files.extend(new.iter().map(|row| (row.img_id, inputs.folder.path(synthesis::STAGE, &row.img_filename))));
             // The stage counts the pictures whose attention is compared.
-            let quiet =
-                Context { device: context.device.clone(), cancelled: context.cancelled, report: &|_| {}, cache: None };
+            let quiet = Context::new(context.device.clone(), context.cancelled, &|_| {});
             let of = |network| {
                 let features = Features::compute(&quiet, STAGE, network, inputs.input(), &files)?;
                 Ok::<_, Error>(say(network, &rows(inputs.folder, &pictures, &[&features])?))

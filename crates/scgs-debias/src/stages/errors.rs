@@ -282,7 +282,7 @@ mod tests {
             memory: crate::memory::Share::default(),
         };
         let cancelled = AtomicBool::new(false);
-        let context = Context { device: Device::flex(), cancelled: &cancelled, report: &|_| {}, cache: None };
+        let context = Context::new(Device::flex(), &cancelled, &|_| {});
         crate::stages::pictures::run(inputs, &context).unwrap();
         early_network(inputs, &context, &[0, 1, 0, 1, 0, 1, 0, 1]).unwrap()
     }

@@ -85,7 +85,7 @@ fn animal(path: &Path, left: i64) -> RgbImage {
 fn masktune_blackens_what_is_attended_by_more_than_two_deviations() {
     let dir = tempfile::tempdir().unwrap();
     let cancelled = AtomicBool::new(false);
-    let context = Context { device: Device::flex(), cancelled: &cancelled, report: &|_| {}, cache: None };
+    let context = Context::new(Device::flex(), &cancelled, &|_| {});
     let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/weights/efficientnet_lite0.safetensors");
     let architecture = Architecture::EfficientNetLite0;
     let network = scgs_models::load(architecture, &weights, None, HeadPolicy::Keep, &context.device).unwrap();

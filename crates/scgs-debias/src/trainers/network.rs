@@ -14,7 +14,7 @@ use crate::{
     Context, Error,
     logistic::{Standardiser, softmax},
     methods::{Change, LastLayerFit, Length, Outputs, Part, Phase, Start, Trainer, TrainingData},
-    minibatch::{self, Batch, Keeping, Mixing, Sampler, Schedule, Targets, Visits, freeze, numbers},
+    minibatch::{self, Batch, Keeping, Mixing, Replicas, Sampler, Schedule, Targets, Visits, freeze, numbers},
     run_folder,
     settings::TrainSettings,
     stages::{Inputs, erm},
@@ -65,8 +65,9 @@ impl Trainer for NetworkTrainer<'_> {
             self.network = Some(scgs_models::load(architecture, &path, classes, HeadPolicy::Keep, device)?);
             return Ok(());
         }
-        let device = self.device();
-        let models = self.models(&phase, &device)?;
+        let settings = &self.inputs.settings.train;
+        let on = |device: &Device| training_on(device, settings);
+        let models = self.models(&phase, &on(&self.context.device))?;
         let masks = match phase.change {
             Change::None => None,
             Change::MaskAttention { sigmas } => {
@@ -74,7 +75,6 @@ impl Trainer for NetworkTrainer<'_> {
             }
         };
         let schedule = self.schedule(&phase);
-        let settings = &self.inputs.settings.train;
         let targets = Targets {
             names: self.files.iter().map(|f| f.0.to_string()).collect(),
             labels: self.data.labels.clone(),
@@ -109,7 +109,7 @@ impl Trainer for NetworkTrainer<'_> {
         };
         let (models, metrics) =
             ahead::with_batches(self.inputs.memory.ahead.get(), &visits, &schedule, make, |ready| {
-                let load = |batch: &Batch| -> Result<Tensor<4>, Error> {
+                let load = |batch: &Batch, device: &Device| -> Result<Tensor<4>, Error> {
                     let values = match &masks {
                         // What is masked depends on a network, which stays on this thread.
                         Some((network, sigmas)) => {
@@ -118,7 +118,14 @@ impl Trainer for NetworkTrainer<'_> {
                         None => ready(batch)?,
                     };
                     let shape = [batch.items.len(), 3, input.size, input.size];
-                    Ok(Tensor::from_data(TensorData::new(values, shape), &device))
+                    Ok(Tensor::from_data(TensorData::new(values, shape), device))
+                };
+                let replicas = Replicas {
+                    devices: context.replicas,
+                    copy: &|models: &Vec<Network>, device| models.iter().map(|model| model.replica(device)).collect(),
+                    join: &|models, copies| {
+                        models.iter().zip(copies).for_each(|(model, copy)| model.take_statistics(copy))
+                    },
                 };
                 minibatch::train_kept(
                     context,
@@ -128,7 +135,10 @@ impl Trainer for NetworkTrainer<'_> {
                     &visits,
                     &targets,
                     objective.as_mut(),
-                    &|models: &Vec<Network>, batch| Ok(forward(models, load(batch)?, outputs)),
+                    &|models: &Vec<Network>, batch| {
+                        let plain = models[0].linear().weight.val().inner().device();
+                        Ok(forward(models, load(batch, &on(&plain))?, outputs))
+                    },
                     &mut |models, metrics| {
                         if !last {
                             return Ok(ControlFlow::Continue(()));
@@ -142,7 +152,7 @@ impl Trainer for NetworkTrainer<'_> {
                         let stop = watch.borrow_mut().offer(line, &probabilities, &model);
                         Ok(if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
                     },
-                    Some(&keeping),
+                    (Some(&keeping), Some(&replicas)),
                 )
             })?;
         if !last {
@@ -164,11 +174,6 @@ impl Trainer for NetworkTrainer<'_> {
 }
 
 impl NetworkTrainer<'_> {
-    fn device(&self) -> Device {
-        let device = self.context.device.clone().autodiff();
-        if self.inputs.settings.train.checkpointing { device.gradient_checkpointing() } else { device }
-    }
-
     /// The models to start from. Clones share running statistics, so a second model is loaded anew.
     fn models(&self, phase: &Phase, device: &Device) -> Result<Vec<Network>, Error> {
         let first = match (phase.start, &self.network) {
@@ -256,6 +261,12 @@ impl NetworkTrainer<'_> {
         }
         Ok(features)
     }
+}
+
+/// Where a network is trained whose home is `device`.
+fn training_on(device: &Device, settings: &TrainSettings) -> Device {
+    let device = device.clone().autodiff();
+    if settings.checkpointing { device.gradient_checkpointing() } else { device }
 }
 
 /// Class probabilities of pictures, one row each.

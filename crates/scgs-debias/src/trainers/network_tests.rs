@@ -54,6 +54,17 @@ fn parameters(method: Method, settings: &Settings) -> Result<Vec<f64>, Error> {
 /// Trains a method in a folder, interrupted after `steps` steps of this process; the parameters, and all that was chosen
 /// and logged.
 fn trained(dir: &Path, method: Method, settings: &Settings, steps: usize) -> Result<(Vec<f64>, String), Error> {
+    trained_on(&[], dir, method, settings, steps)
+}
+
+/// The same on further devices.
+fn trained_on(
+    replicas: &[Device],
+    dir: &Path,
+    method: Method,
+    settings: &Settings,
+    steps: usize,
+) -> Result<(Vec<f64>, String), Error> {
     let index = index(dir);
     let folder = RunFolder::open(dir, 0).unwrap();
     let inputs = Inputs {
@@ -73,7 +84,7 @@ fn trained(dir: &Path, method: Method, settings: &Settings, steps: usize) -> Res
             cancelled.store(true, Ordering::Relaxed);
         }
     };
-    let context = Context { device: Device::flex(), cancelled: &cancelled, report: &report, cache: None };
+    let context = Context { replicas, ..Context::new(Device::flex(), &cancelled, &report) };
     let files = inputs.files(&index.of(Split::Train));
     let labels: Vec<usize> = index.samples.iter().map(|s| s.label).collect();
     let data = TrainingData {
@@ -168,6 +179,28 @@ fn a_training_that_is_stopped_again_and_again_ends_with_the_same_bytes() {
         assert!(stops > 1, "{method}");
         assert!(cut.0 == whole.0, "{method}: other parameters");
         assert!(cut.1 == whole.1, "{method}: other choices or another log");
+    }
+}
+
+/// Parameters, running statistics, choices and log: an epoch of four batches is a step of three and one of one here.
+#[test]
+fn devices_that_share_a_step_make_the_same_step() {
+    let mut plain = settings();
+    plain.backbone.architecture = Architecture::EfficientNetLite0;
+    (plain.train.batch, plain.train.accumulate, plain.train.epochs) = (2, 3, 3);
+    let mut partly = settings();
+    (partly.train.batch, partly.train.accumulate) = (2, 3);
+    (partly.train.freeze, partly.train.checkpointing) = (vec!["layer1".into()], true);
+    for (method, settings) in [(Method::Erm, &partly), (Method::Lff, &plain)] {
+        let on = |replicas: usize| {
+            let dir = tempfile::tempdir().unwrap();
+            trained_on(&vec![Device::flex(); replicas], dir.path(), method, settings, usize::MAX).unwrap()
+        };
+        let one = on(0);
+        // More devices than batches, too.
+        for replicas in [1, 2, 3] {
+            assert!(on(replicas) == one, "{method} on {replicas} further devices");
+        }
     }
 }
 

@@ -43,8 +43,7 @@ fn with_store(cached: bool, work: impl FnOnce(&Store, &[PathBuf])) {
         memory: crate::memory::Share::default(),
     };
     let (cancelled, cache) = (AtomicBool::new(false), dir.path().join("cache"));
-    let context =
-        Context { device: Device::flex(), cancelled: &cancelled, report: &|_| {}, cache: cached.then_some(&*cache) };
+    let context = Context { cache: cached.then_some(&*cache), ..Context::new(Device::flex(), &cancelled, &|_| {}) };
     crate::stages::pictures::run(inputs, &context).unwrap();
     let store = Store::open(inputs, &context).unwrap();
     assert_eq!(store.pack.is_some(), cached);

@@ -71,7 +71,7 @@ fn chosen(method: Method, settings: &Settings, by: Criterion) -> Chosen {
     let train = Problem::new(4000, 200, "train");
     let val = Problem::new(1600, 400, "val");
     let cancelled = AtomicBool::new(false);
-    let context = Context { device: Device::flex(), cancelled: &cancelled, report: &|_| {}, cache: None };
+    let context = Context::new(Device::flex(), &cancelled, &|_| {});
     let n = train.labels.len();
     let data = TrainingData {
         labels: train.labels.clone(),
@@ -202,7 +202,7 @@ fn a_second_model_that_is_a_clone_is_refused() {
     let device = Device::flex().autodiff();
     let first = burn::nn::LinearConfig::new(2, 2).init(&device);
     let cancelled = AtomicBool::new(false);
-    let context = Context { device: Device::flex(), cancelled: &cancelled, report: &|_| {}, cache: None };
+    let context = Context::new(Device::flex(), &cancelled, &|_| {});
     let schedule = crate::minibatch::Schedule {
         steps: 1,
         batch: 1,

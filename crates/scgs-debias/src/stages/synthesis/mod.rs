@@ -123,17 +123,13 @@ fn complete(
 ) -> Result<String, Error> {
     let stage = stage_name(variant);
     let files: Vec<_> = rows.iter().map(|r| (r.img_id, folder.join(&r.img_filename))).collect();
-    let shifted = Context {
-        device: context.device.clone(),
-        cancelled: context.cancelled,
-        cache: None,
-        report: &|event| match event {
-            crate::Event::Advanced { done } => {
-                (context.report)(crate::Event::Advanced { done: files.len() + done });
-            }
-            other => (context.report)(other),
-        },
+    let report = |event| match event {
+        crate::Event::Advanced { done } => {
+            (context.report)(crate::Event::Advanced { done: files.len() + done });
+        }
+        other => (context.report)(other),
     };
+    let shifted = Context::new(context.device.clone(), context.cancelled, &report);
     let network = inputs.erm_network(context)?;
     let partial = folder.join("features.partial");
     let features = Features::compute_kept(&shifted, &stage, &network, inputs.input(), &files, Some(&partial))?;
