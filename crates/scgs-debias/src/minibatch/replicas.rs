@@ -3,9 +3,9 @@
 use burn::{module::Module, tensor::Device};
 
 /// Devices that take batches of a step beside the model's own, by the strategy that `burn-train` calls
-/// `MultiDeviceOptim::OptimMainDevice`: every step copies the model to them, and their gradients come back to it, where they are added in the
-/// order of the batches. A step of so many batches is the same on any number of devices, to rounding: a copy may lie otherwise
-/// in memory than the model.
+/// `MultiDeviceOptim::OptimMainDevice`: every step copies the model to them, and their gradients come back to it, where
+/// they are added in the order of the batches. A step of so many batches is the same on any number of devices, to
+/// rounding: a copy may lie otherwise in memory than the model.
 pub struct Replicas<'a, M> {
     /// Plain devices.
     pub devices: &'a [Device],
