@@ -61,8 +61,8 @@ pub(crate) fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
 fn figure(blocks: &[Block]) -> String {
     let ms = |block: &Block| block.seconds / block.items as f64 * 1e3;
     let shown: Vec<&Block> = blocks.iter().filter(|b| ["paint", "resume"].contains(&b.phase)).collect();
-    let most = shown.iter().map(|b| b.pictures).max().unwrap_or(1) as f64;
-    let top = (shown.iter().map(|b| ms(b)).fold(0.0, f64::max) * 1.15).max(1e-6);
+    let most = four_round_steps(shown.iter().map(|b| b.pictures).max().unwrap_or(1) as f64);
+    let top = four_round_steps(shown.iter().map(|b| ms(b)).fold(1e-6, f64::max) * 1.1);
     let ((width, height), (left, below)) = (FIGURE, MARGIN);
     let x = |pictures: f64| left + pictures / most * (width - left - 16.0);
     let y = |ms: f64| height - below - ms / top * (height - below - 24.0);
@@ -74,8 +74,9 @@ fn figure(blocks: &[Block]) -> String {
         let (value, pictures) = (top * f64::from(i) / 4.0, most * f64::from(i) / 4.0);
         let _ = writeln!(
             text,
-            "<path d=\"M{left} {y:.1}H{right}\" stroke=\"#ddd\"/><text x=\"{tx}\" y=\"{ty:.1}\" text-anchor=\"end\">{value:.1}</text>\
-             <text x=\"{px:.1}\" y=\"{below:.1}\" text-anchor=\"middle\">{pictures:.0}</text>",
+            "<path d=\"M{left} {y:.1}H{right}\" stroke=\"#ddd\"/><text x=\"{tx}\" y=\"{ty:.1}\" text-anchor=\"end\">{value:.2}</text>\
+             <text x=\"{px:.1}\" y=\"{below:.1}\" text-anchor=\"{anchor}\">{pictures:.0}</text>",
+            anchor = if i == 4 { "end" } else { "middle" },
             y = y(value),
             right = width - 16.0,
             tx = left - 6.0,
@@ -103,4 +104,23 @@ fn figure(blocks: &[Block]) -> String {
         height - 6.0
     );
     text
+}
+
+/// The end of an axis with four steps of one or two digits that reaches `least`.
+fn four_round_steps(least: f64) -> f64 {
+    let magnitude = 10f64.powf((least / 4.0).log10().floor());
+    let step = [1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0].into_iter().find(|s| 4.0 * s * magnitude >= least);
+    4.0 * magnitude * step.unwrap_or(10.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::four_round_steps;
+
+    #[test]
+    fn axes_end_at_round_numbers() {
+        for (least, end) in [(0.43, 0.6), (0.09, 0.1), (195_032.0, 200_000.0), (200_000.0, 200_000.0), (1.0, 1.0)] {
+            assert!((four_round_steps(least) - end).abs() < 1e-9 * end, "{least}: {}", four_round_steps(least));
+        }
+    }
 }
