@@ -185,5 +185,8 @@ fn devices_that_have_nothing_to_do_in_a_step_are_refused() {
     refused(&["--set", "train.mode=full"], "train.accumulate is 1");
     let enough = ["--set", "train.mode=full", "--set", "train.accumulate=3"];
     refused(&[&enough[..], &["--device", "wgpu"]].concat(), "another kind of device than --device wgpu");
-    assert!(!dir.path().join("runs").exists());
+    let train = "train --dataset habitat --method erm --arch resnet18 --weights none --out o --data-parallel flex";
+    let words: Vec<&str> = train.split(' ').collect();
+    finish(&mut scgs(dir.path(), &words)).expect(2, &["set train.mode=full"]);
+    assert!(!dir.path().join("runs").exists() && !dir.path().join("o").exists());
 }

@@ -109,6 +109,15 @@ pub(crate) struct DeviceArgs {
     pub device: String,
 }
 
+/// Devices that train beside --device.
+#[derive(Debug, Args)]
+pub(crate) struct DataParallelArgs {
+    /// More devices of --device's kind, separated by commas, which take their part of the train.accumulate batches of each
+    /// training step (train.mode full); the results are the same to rounding
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub data_parallel: Vec<String>,
+}
+
 /// Which data, and with which settings.
 #[derive(Debug, Args)]
 pub(crate) struct DataArgs {
@@ -162,10 +171,9 @@ pub(crate) struct RunArgs {
     /// Stay within this memory, such as 4GiB: less is made ahead and painted together, and the results are the same
     #[arg(long, value_name = "SIZE")]
     pub max_memory: Option<scgs_debias::memory::MemoryBudget>,
-    /// More devices of --device's kind, separated by commas, which take their part of the train.accumulate batches of each
-    /// training step (train.mode full); the results are the same to rounding
-    #[arg(long, value_name = "A,B", value_delimiter = ',')]
-    pub data_parallel: Vec<String>,
+    /// Where trainings happen too.
+    #[command(flatten)]
+    pub parallel: DataParallelArgs,
     /// Print the plan, with time and disk estimates from a short calibration, and stop
     #[arg(long)]
     pub dry_run: bool,

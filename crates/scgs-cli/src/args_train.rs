@@ -6,7 +6,7 @@ use clap::Args;
 use scgs_debias::{selection::Criterion, sweep::Axis};
 use scgs_models::Architecture;
 
-use crate::args::{Common, DataArgs, DeviceArgs};
+use crate::args::{Common, DataArgs, DataParallelArgs, DeviceArgs};
 
 /// `scgs train`
 #[derive(Debug, Args)]
@@ -36,6 +36,9 @@ pub(crate) struct TrainArgs {
     /// Pictures without objects for the classical fill (composed data sets bring their own)
     #[arg(long, value_name = "DIR")]
     pub backgrounds: Option<PathBuf>,
+    /// Where trainings happen too.
+    #[command(flatten)]
+    pub parallel: DataParallelArgs,
     /// Where computations happen.
     #[command(flatten)]
     pub device: DeviceArgs,

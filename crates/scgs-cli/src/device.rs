@@ -162,6 +162,14 @@ pub(crate) fn open(name: &str) -> Result<Device, DeviceError> {
     .map_err(absent)
 }
 
+/// Opens several devices by name.
+///
+/// # Errors
+/// As [`open`], for the first that cannot be used.
+pub(crate) fn open_all(names: &[String]) -> Result<Vec<Device>, DeviceError> {
+    names.iter().map(|name| open(name)).collect()
+}
+
 /// libtorch on the CPU or an NVIDIA GPU; `None` for an index that means nothing.
 #[cfg(feature = "tch")]
 #[expect(deprecated, reason = "burn-tch is deprecated upstream, and this is the one place that names it")]

@@ -28,11 +28,11 @@ pub(crate) mod train_inpainter;
 
 use std::io::Write as _;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail, ensure};
 use scgs_data::Definition;
-use scgs_debias::Settings;
+use scgs_debias::{Settings, settings::TrainMode};
 
-use crate::args::DataArgs;
+use crate::{args::DataArgs, device};
 
 /// Writes to standard output; a closed pipe (`| head`) is success.
 fn print(text: &str) -> anyhow::Result<()> {
@@ -54,6 +54,28 @@ fn resolve(args: &DataArgs) -> anyhow::Result<(Definition, Settings)> {
     Ok((definition, settings))
 }
 
+/// Whether the devices of `--data-parallel` would have something to do, and round as `--device` does.
+fn check_data_parallel(names: &[String], own: &str, settings: &Settings) -> anyhow::Result<()> {
+    let batches = settings.train.accumulate;
+    if names.is_empty() {
+        return Ok(());
+    }
+    ensure!(
+        settings.train.mode == TrainMode::Full,
+        "--data-parallel is for training every layer: set train.mode=full, or leave it out (a last layer takes seconds)"
+    );
+    let devices = names.len() + 1;
+    ensure!(
+        batches >= devices,
+        "--data-parallel: train.accumulate is {batches}, so a step has no batch for each of {devices} devices; set \
+         train.accumulate={devices} or a multiple, and a smaller train.batch for steps of the same size"
+    );
+    match names.iter().find(|name| !device::same_kind(name, own)) {
+        None => Ok(()),
+        Some(name) => bail!("--data-parallel {name}: another kind of device than --device {own} gives other results"),
+    }
+}
+
 /// A configuration file's name and content.
 type ConfigFile = Option<(String, toml::Table)>;
 
@@ -73,7 +95,7 @@ fn definition(args: &DataArgs) -> anyhow::Result<(Definition, ConfigFile)> {
     let name = name.context("which data set? give --dataset NAME, or dataset = \"NAME\" in the --config file")?;
     let path = args.datasets.join(format!("{name}.toml"));
     if !path.is_file() {
-        anyhow::bail!(
+        bail!(
             "unknown data set `{name}`: {} does not exist; known in {} are {}. Run inside the project, or name its folder with --datasets",
             path.display(),
             args.datasets.display(),

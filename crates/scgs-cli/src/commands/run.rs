@@ -6,16 +6,15 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{bail, ensure};
+use anyhow::ensure;
 use scgs_debias::{
-    Context, Event, Results, Settings,
+    Context, Event, Results,
     arms::Arm,
     pipeline::{self, Afterwards, Outcome, Plan},
     requirements,
-    settings::TrainMode,
 };
 
-use super::{dry_run, print, print_json, resolve};
+use super::{check_data_parallel, dry_run, print, print_json, resolve};
 use crate::{
     CANCELLED,
     args::RunArgs,
@@ -31,7 +30,7 @@ use crate::{
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let (definition, settings) = resolve(&args.data)?;
     let arms = Arm::parse_list(&args.methods, &settings)?;
-    check_data_parallel(args, &settings)?;
+    check_data_parallel(&args.parallel.data_parallel, &args.device.device, &settings)?;
     let plan = Plan {
         definition,
         settings,
@@ -64,7 +63,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     if args.dry_run {
         return dry_run::run(args, &plan, &device);
     }
-    let replicas = args.data_parallel.iter().map(|name| device::open(name)).collect::<Result<Vec<_>, _>>()?;
+    let replicas = device::open_all(&args.parallel.data_parallel)?;
     let missing = requirements::missing(&plan);
     if !missing.is_empty() {
         let list: Vec<String> = missing.iter().map(|missing| format!("- {missing}")).collect();
@@ -110,28 +109,6 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         print(&format!("\nresults  {}\nreport   {}", folder.join("results.json").display(), page.display()))?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Whether the devices of `--data-parallel` would have something to do, and round as `--device` does.
-fn check_data_parallel(args: &RunArgs, settings: &Settings) -> anyhow::Result<()> {
-    let (names, own, batches) = (&args.data_parallel, &args.device.device, settings.train.accumulate);
-    if names.is_empty() {
-        return Ok(());
-    }
-    ensure!(
-        settings.train.mode == TrainMode::Full,
-        "--data-parallel is for training every layer: set train.mode=full, or leave it out (a last layer takes seconds)"
-    );
-    let devices = names.len() + 1;
-    ensure!(
-        batches >= devices,
-        "--data-parallel: train.accumulate is {batches}, so a step has no batch for each of {devices} devices; set \
-         train.accumulate={devices} or a multiple, and a smaller train.batch for steps of the same size"
-    );
-    match names.iter().find(|name| !device::same_kind(name, own)) {
-        None => Ok(()),
-        Some(name) => bail!("--data-parallel {name}: another kind of device than --device {own} gives other results"),
-    }
 }
 
 /// The command as a person would type it again.

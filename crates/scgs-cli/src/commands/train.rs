@@ -12,7 +12,7 @@ use scgs_debias::{
 };
 use serde::Serialize;
 
-use super::{definition, print, print_json};
+use super::{check_data_parallel, definition, print, print_json};
 use crate::{CANCELLED, args_train::TrainArgs, device, files, hint, progress, table};
 
 /// What `--json` prints: a row of `results.json` with what it is about.
@@ -28,7 +28,9 @@ struct Printed<'a> {
 
 pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     let (plan, arm) = plan(args)?;
-    let context = Context::new(device::open(&plan.device)?, &CANCELLED, &progress::show);
+    let replicas = device::open_all(&args.parallel.data_parallel)?;
+    let context =
+        Context { replicas: &replicas, ..Context::new(device::open(&plan.device)?, &CANCELLED, &progress::show) };
     let identity = Identity::of(&plan, arm, args.seed)?;
     progress::notice(&format!("{arm} on {} seed {} on {}", plan.definition.name, args.seed, plan.device));
     let single = pipeline::train_one(&plan, arm, args.seed, &context)?;
@@ -72,6 +74,11 @@ fn plan(args: &TrainArgs) -> anyhow::Result<(Plan, Arm)> {
     {
         let found = settings.backbone.architecture;
         problems.push(format!("--arch {} and --set backbone.architecture={found} contradict each other", args.arch));
+    }
+    if let Some(settings) = &settings
+        && let Err(error) = check_data_parallel(&args.parallel.data_parallel, &args.device.device, settings)
+    {
+        problems.push(error.to_string());
     }
     if let (Some(settings), Some(arm), Some(device)) = (settings, arm, device) {
         let plan = Plan {

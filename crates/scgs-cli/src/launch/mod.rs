@@ -81,8 +81,8 @@ impl Job {
             words.push("--accept-counts".to_owned());
         }
         let cache = args.cache.as_deref().map(|folder| ["--cache".to_owned(), path(folder)]);
-        let parallel =
-            (!args.data_parallel.is_empty()).then(|| ["--data-parallel".into(), args.data_parallel.join(",")]);
+        let parallel = (!args.parallel.data_parallel.is_empty())
+            .then(|| ["--data-parallel".into(), args.parallel.data_parallel.join(",")]);
         Ok(Self {
             scgs: std::env::current_exe()?,
             words,
