@@ -1,14 +1,27 @@
-//! Copies of a network that train one batch each on other devices, and what comes back from them beside gradients.
+//! Copies of a network for training, and what those on other devices bring back beside gradients.
 
-use burn::{module::Module as _, nn::BatchNorm, tensor::Device};
+use burn::{
+    module::{Module, ModuleMapper, Param},
+    nn::BatchNorm,
+    tensor::{Device, Tensor},
+};
 
 use crate::Network;
 
 impl Network {
-    /// A copy for training on `device`, a plain one: its parameters are equal and have the same ids, and nothing is shared.
-    /// Its running statistics begin at zero, for [`Self::take_statistics`].
+    /// A copy for training on `device`, a training device: parameters are equal and have the same ids, and nothing is shared.
+    ///
+    /// burn's [`Module::train`] goes to a device that keeps activations, whose tensors do not meet those of one that recomputes
+    /// them (`Device::gradient_checkpointing`).
+    pub fn for_training(&self, device: &Device) -> Self {
+        let copy = self.valid().to_device(&device.clone().without_autodiff()).train();
+        let has = copy.linear().weight.val().gradient_checkpointing_strategy();
+        if device.gradient_checkpointing_strategy() == has { copy } else { copy.map(&mut Moved { device }) }
+    }
+
+    /// [`Self::for_training`], with running statistics that begin at zero, for [`Self::take_statistics`].
     pub fn replica(&self, device: &Device) -> Self {
-        let replica = self.valid().to_device(device).train();
+        let replica = self.for_training(device);
         replica.norms().for_each(begin_at_zero);
         replica
     }
@@ -41,5 +54,20 @@ impl Network {
 fn begin_at_zero(norm: &BatchNorm) {
     for running in [&norm.running_mean, &norm.running_var] {
         running.update(running.value_sync().zeros_like());
+    }
+}
+
+/// burn moves no tensor to a device of another strategy, but an operation with one that is there has its result there: times 1.
+struct Moved<'a> {
+    device: &'a Device,
+}
+
+impl ModuleMapper for Moved<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let learns = param.val().is_require_grad();
+        param.map(|tensor| {
+            let ones = Tensor::<D>::ones(tensor.shape(), self.device);
+            (ones * tensor.inner()).detach().set_require_grad(learns)
+        })
     }
 }

@@ -176,7 +176,7 @@ fn a_replica_brings_back_what_a_batch_does_to_the_running_statistics() {
         let alone = network(architecture, 2, &device);
         // `valid` takes a copy of what clones share.
         let shared = alone.valid().train();
-        let replica = shared.replica(&Device::flex());
+        let replica = shared.replica(&device);
         for step in ["a", "b"] {
             let batches = [0.5, -1.5].map(|by| pictures(step, [4, 32, 32], &device).mul_scalar(by));
             batches.iter().for_each(|batch| drop(alone.forward(batch.clone())));

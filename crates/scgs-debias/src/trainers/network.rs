@@ -122,7 +122,7 @@ impl Trainer for NetworkTrainer<'_> {
                 };
                 let replicas = Replicas {
                     devices: context.replicas,
-                    copy: &|models: &Vec<Network>, device| models.iter().map(|model| model.replica(device)).collect(),
+                    copy: &|models: &Vec<Network>, device| models.iter().map(|m| m.replica(&on(device))).collect(),
                     join: &|models, copies| {
                         models.iter().zip(copies).for_each(|(model, copy)| model.take_statistics(copy))
                     },
@@ -177,7 +177,7 @@ impl NetworkTrainer<'_> {
     /// The models to start from. Clones share running statistics, so a second model is loaded anew.
     fn models(&self, phase: &Phase, device: &Device) -> Result<Vec<Network>, Error> {
         let first = match (phase.start, &self.network) {
-            (Start::Continue, Some(network)) => network.clone().train(),
+            (Start::Continue, Some(network)) => network.for_training(device),
             _ => self.inputs.fresh_network(device)?,
         };
         let mut models = vec![first];
