@@ -62,7 +62,8 @@ pub fn plans() -> Vec<Plan> {
             "head",
             4,
             &format!(
-                "run --dataset habitat --methods erm,duplicate,scgs-context-only,scgs,scgs-random-mask,jtt,oracle-balanced --set habitat.train=100 \
+                "run --dataset habitat --methods erm,duplicate,scgs-context-only,scgs,scgs-random-mask,jtt,oracle-balanced \
+                 --set habitat.train=100 \
                  --set habitat.val=16 --set habitat.test=24 --set backbone.input_size=64 --set attention.input_size=64 \
                  {tiny} --set synthesis.inpainter=small-diffusion --set synthesis.small.steps=2"
             ),

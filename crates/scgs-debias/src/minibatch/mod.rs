@@ -119,7 +119,7 @@ pub fn train<M: Module>(
     forward: &Forward<'_, M>,
     on_epoch: &mut OnEpoch<'_, M>,
 ) -> Result<(M, Vec<Metrics>), Error> {
-    train_kept(context, stage, model, schedule, visits, targets, objective, forward, on_epoch, (None, None))
+    train_kept(context, stage, model, schedule, visits, targets, objective, forward, on_epoch, None, None)
 }
 
 /// [`train`] with checkpoints and on several devices: a run that was stopped at any step and is called again with equal
@@ -141,7 +141,8 @@ pub fn train_kept<M: Module>(
     objective: &mut dyn Objective,
     forward: &Forward<'_, M>,
     on_epoch: &mut OnEpoch<'_, M>,
-    (keeping, replicas): (Option<&Keeping<'_, M>>, Option<&Replicas<'_, M>>),
+    keeping: Option<&Keeping<'_, M>>,
+    replicas: Option<&Replicas<'_, M>>,
 ) -> Result<(M, Vec<Metrics>), Error> {
     assert!(
         update::ids_are_distinct(&model),

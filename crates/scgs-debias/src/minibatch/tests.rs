@@ -129,7 +129,8 @@ fn every_batch_of_a_step_but_the_first_goes_to_a_copy() {
             Ok(vec![m.forward(rows(&X, 2, b, &Device::flex().autodiff()))])
         },
         &mut |_, _| Ok(ControlFlow::Continue(())),
-        (None, Some(&replicas)),
+        None,
+        Some(&replicas),
     )
     .unwrap();
     assert_eq!(*seen.borrow(), [true, false, false, true, true, false, false, true]);

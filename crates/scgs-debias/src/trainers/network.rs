@@ -152,7 +152,8 @@ impl Trainer for NetworkTrainer<'_> {
                         let stop = watch.borrow_mut().offer(line, &probabilities, &model);
                         Ok(if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
                     },
-                    (Some(&keeping), Some(&replicas)),
+                    Some(&keeping),
+                    Some(&replicas),
                 )
             })?;
         if !last {

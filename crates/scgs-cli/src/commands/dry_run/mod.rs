@@ -168,13 +168,14 @@ fn sample(plan: &Plan, own: Vec<PathBuf>, scratch: &Path) -> anyhow::Result<(Vec
         return Ok((paths, "photos of Habitat".to_owned()));
     }
     let side = plan.settings.habitat.size;
-    for (i, path) in paths.iter_mut().take(SAMPLE).enumerate() {
-        let picture = scgs_data::read_rgb(&*path)?;
-        *path = scratch.join(format!("{i}.png"));
-        image::imageops::resize(&picture, side, side, FilterType::Triangle).save(&*path)?;
-    }
-    paths.truncate(SAMPLE);
-    Ok((paths, format!("photos of Habitat at {side} x {side}")))
+    let scaled = |(i, path): (usize, &PathBuf)| {
+        let to = scratch.join(format!("{i}.png"));
+        image::imageops::resize(&scgs_data::read_rgb(path)?, side, side, FilterType::Triangle).save(&to)?;
+        Ok(to)
+    };
+    let some = paths.iter().step_by(paths.len().div_ceil(SAMPLE).max(1)).enumerate();
+    let scaled = some.map(scaled).collect::<anyhow::Result<_>>()?;
+    Ok((scaled, format!("photos of Habitat at {side} x {side}")))
 }
 
 fn rows(plan: &Plan, sizes: Sizes, cost: &Calibration) -> Vec<Row> {
